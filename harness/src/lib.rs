@@ -1,0 +1,1 @@
+//! Isolated environments, projects as text, daemons and assertions for the integration tests of vx.

@@ -1,0 +1,1 @@
+//! The Cap'n Proto schema of vx and its committed bindings.

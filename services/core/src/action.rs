@@ -1,0 +1,175 @@
+//! What the executor is asked to run, and how it ended.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::digest::Digest;
+use crate::path::RelPath;
+use crate::result::Output;
+
+/// How an action sees the checkout.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CheckoutMode {
+    /// Read-only.
+    ReadOnly,
+    /// Writes go to a layer of the action's own that is thrown away.
+    PrivateLayer,
+}
+
+/// The checkout, mounted at [`crate::places::CHECKOUT`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckoutMount {
+    /// Its absolute path on the host.
+    pub host: String,
+    /// Directories below it that the action finds empty (`.vx`, `target`).
+    pub hidden: Vec<RelPath>,
+    /// Whether the action may write.
+    pub mode: CheckoutMode,
+}
+
+/// How a package's sources are packed into one blob.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum PackageFormat {
+    /// A registry's `.crate`: a gzip-compressed tar with one top directory, which is dropped.
+    Crate,
+    /// A plain tar without a top directory.
+    Tar,
+}
+
+/// An immutable package, unpacked once by the executor and mounted read-only.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PackageInput {
+    /// Where in the root: an absolute path below [`crate::places::ROOT`].
+    pub at: String,
+    /// The packed blob.
+    pub archive: Digest,
+    /// How it is packed.
+    pub format: PackageFormat,
+}
+
+/// One file the action finds, read-only.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileInput {
+    /// Where in the root: an absolute path below [`crate::places::ROOT`].
+    pub at: String,
+    /// Its content.
+    pub digest: Digest,
+    /// Length in bytes.
+    pub size: u64,
+    /// Whether it can be executed.
+    pub executable: bool,
+}
+
+/// A directory the action finds, read-only.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TreeInput {
+    /// Where in the root: an absolute path below [`crate::places::ROOT`].
+    pub at: String,
+    /// The encoded tree's blob.
+    pub tree: Digest,
+}
+
+/// What becomes of a directory the action writes into.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CollectForm {
+    /// Each regular file directly in it is an output under its own name.
+    Files,
+    /// The whole directory is one output of this name, an encoded tree.
+    Tree {
+        /// The output's name.
+        name: String,
+    },
+}
+
+/// A directory the action may write into; it is empty at the start and collected at the end
+/// of a successful run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Collect {
+    /// Where in the root: an absolute path below [`crate::places::ROOT`].
+    pub at: String,
+    /// What becomes of it.
+    pub form: CollectForm,
+}
+
+/// What the action writes to its standard error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum MessageFormat {
+    /// Text.
+    Plain,
+    /// rustc's `--error-format=json` lines. Its `artifact` notices are taken by the executor,
+    /// which stores and announces the file; every other line is passed on.
+    RustcJson,
+}
+
+/// One action, ready to run. Paths inside are those of the isolation root.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ActionSpec {
+    /// For logs and errors, such as `ripgrep 15.1.0 (bin rg)`.
+    pub label: String,
+    /// The program's path and its arguments.
+    pub argv: Vec<String>,
+    /// The whole environment; nothing else is passed, but for the jobserver's `MAKEFLAGS`.
+    pub env: Vec<(String, String)>,
+    /// The working directory.
+    pub cwd: String,
+    /// The host directory mounted at [`crate::places::TOOLCHAIN`].
+    pub toolchain: String,
+    /// The checkout, where the action sees it.
+    pub checkout: Option<CheckoutMount>,
+    /// Immutable packages.
+    pub packages: Vec<PackageInput>,
+    /// Single files.
+    pub files: Vec<FileInput>,
+    /// Directories.
+    pub trees: Vec<TreeInput>,
+    /// Directories to write into.
+    pub collect: Vec<Collect>,
+    /// What standard error holds.
+    pub messages: MessageFormat,
+}
+
+/// Which stream a piece of output came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum OutputStream {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+}
+
+/// How the program ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Exit {
+    /// With this status.
+    Code(i32),
+    /// By this signal.
+    Signal(i32),
+}
+
+impl Exit {
+    /// Whether it ended with status 0.
+    #[must_use]
+    pub fn success(self) -> bool {
+        self == Self::Code(0)
+    }
+}
+
+/// How an execution ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Execution {
+    /// The program ran.
+    Ran {
+        /// How it ended.
+        exit: Exit,
+        /// On success everything collected, and `stdout` and `stderr` where not empty, sorted
+        /// by name; every blob is in the store. On failure only `stdout` and `stderr`.
+        outputs: Vec<Output>,
+        /// From the program's start to its end.
+        duration: Duration,
+    },
+    /// Nothing ran: the store lacks these inputs.
+    InputsMissing(Vec<Digest>),
+    /// Nothing ran: the executor can't run this here, for this reason.
+    Unable(String),
+}

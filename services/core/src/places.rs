@@ -1,0 +1,32 @@
+//! The fixed places of an isolation root.
+//!
+//! Every action sees the same paths whoever runs it and wherever the checkout lies, so
+//! nothing an action can print depends on the host's layout. Command lines in a plan use
+//! these paths literally; the executor mounts the host's directories under them.
+
+/// Everything vx mounts lies below this directory.
+pub const ROOT: &str = "/vx";
+
+/// The toolchain's sysroot: `bin/rustc`, `lib/`, …; read-only.
+pub const TOOLCHAIN: &str = "/vx/toolchain";
+
+/// The checkout: the git top level, or the common ancestor of the workspace and its path
+/// packages.
+pub const CHECKOUT: &str = "/vx/ws";
+
+/// Unpacked packages of registries, git repositories and directory sources, each at
+/// `<PACKAGES>/<16 hex digits of its source>/<name>-<version>`; read-only.
+pub const PACKAGES: &str = "/vx/registry";
+
+/// What cargo calls the target directory. Artifacts of dependencies and `OUT_DIR`s lie below
+/// it at the depth at which cargo has them.
+pub const TARGET: &str = "/vx/target";
+
+/// Where a compile writes its artifacts (`--out-dir`).
+pub const OUT: &str = "/vx/out";
+
+/// An empty directory that stands in for the home directory.
+pub const HOME: &str = "/vx/home";
+
+/// `PATH` inside an isolation root.
+pub const PATH: &str = "/vx/toolchain/bin:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin";

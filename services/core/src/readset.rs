@@ -1,0 +1,80 @@
+//! Read sets: what an action was seen to read, without what was found there.
+//!
+//! A read set is kept under its action's static part. To look an action up, what the read set
+//! names is observed as it is now, and the observations enter the key.
+
+use serde::{Deserialize, Serialize};
+
+use crate::digest::Digest;
+use crate::path::RelPath;
+
+/// Where a path that an action read lies.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum ReadPlace {
+    /// In the checkout, relative to its top.
+    Checkout(RelPath),
+    /// Below `CARGO_HOME`.
+    CargoHome(RelPath),
+    /// On the host: an absolute path.
+    Host(String),
+}
+
+/// What about a path mattered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum ReadKind {
+    /// A file's content, or that it is absent.
+    Content,
+    /// The names in a directory and their kinds.
+    Listing,
+    /// Everything below a directory: names and contents.
+    Tree,
+    /// Only whether something is there, and of what kind.
+    Existence,
+}
+
+/// One thing an action read.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Read {
+    /// Where.
+    pub place: ReadPlace,
+    /// What of it.
+    pub kind: ReadKind,
+}
+
+/// What an action read and which variables it named, sorted and without repeats.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ReadSet {
+    /// The paths.
+    pub reads: Vec<Read>,
+    /// The environment variables.
+    pub env: Vec<String>,
+}
+
+impl ReadSet {
+    /// Sorts and removes repeats, so that one set has one encoding.
+    #[must_use]
+    pub fn canonical(mut self) -> Self {
+        self.reads.sort();
+        self.reads.dedup();
+        self.env.sort();
+        self.env.dedup();
+        self
+    }
+}
+
+/// What was found at a path.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Observed {
+    /// A file of this content.
+    Content(Digest),
+    /// A directory with this listing.
+    Listing(Digest),
+    /// A directory with this tree below it.
+    Tree(Digest),
+    /// Something of this kind is there: `file`, `directory`, `link`, `other`.
+    Kind(String),
+    /// A file that is neither regular nor a directory; never opened.
+    Special,
+    /// Nothing is there.
+    Absent,
+}

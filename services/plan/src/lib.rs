@@ -1,0 +1,1 @@
+//! What cargo would build, as an action graph.

@@ -1,0 +1,1 @@
+//! Every line of Cap'n Proto plumbing in vx.

@@ -1,0 +1,2 @@
+//! Install, demo, test, codegen, ci and bench of vx.
+fn main() {}
