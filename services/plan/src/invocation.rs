@@ -1,0 +1,33 @@
+//! A process to be run in an isolation root, and what one is made from beyond the plan.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::build_output::BuildOutput;
+
+/// A process to be run.
+///
+/// `env` is what cargo sets. `PATH`, `HOME`, a temporary directory, the jobserver, and what
+/// is allowed through from the user's environment are the executor's to add.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Invocation {
+    /// The program and its arguments.
+    pub argv: Vec<String>,
+    /// Variables.
+    pub env: BTreeMap<String, String>,
+    /// The working directory.
+    pub cwd: String,
+}
+
+/// What an invocation depends on that only running other units tells.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct CompileInputs {
+    /// What build scripts said, by the unit of their run. Those of [`crate::Needs`] are used.
+    pub build_outputs: BTreeMap<usize, BuildOutput>,
+    /// The directory of incremental compilation, when it is wanted and the unit's profile
+    /// has it.
+    pub incremental: Option<String>,
+    /// Where the checkout is to be, when an action has to have its real path.
+    pub checkout: Option<String>,
+}
