@@ -1,0 +1,107 @@
+@0xbc2c6c0413c2f9b3;
+# Running actions.
+
+using Values = import "values.capnp";
+using Store = import "store.capnp".Store;
+
+struct Variable {
+  name @0 :Text;
+  value @1 :Text;
+}
+
+struct CheckoutMount {
+  host @0 :Text;
+  hidden @1 :List(Text);
+  mode @2 :Mode;
+
+  enum Mode {
+    readOnly @0;
+    privateLayer @1;
+  }
+}
+
+struct PackageInput {
+  at @0 :Text;
+  archive @1 :Values.Digest;
+  format @2 :Format;
+
+  enum Format {
+    crate @0;
+    tar @1;
+  }
+}
+
+struct FileInput {
+  at @0 :Text;
+  digest @1 :Values.Digest;
+  size @2 :UInt64;
+  executable @3 :Bool;
+}
+
+struct TreeInput {
+  at @0 :Text;
+  tree @1 :Values.Digest;
+}
+
+struct Collect {
+  at @0 :Text;
+  form :union {
+    files @1 :Void;
+    tree @2 :Text;
+  }
+}
+
+enum MessageFormat {
+  plain @0;
+  rustcJson @1;
+}
+
+enum OutputStream {
+  stdout @0;
+  stderr @1;
+}
+
+struct ActionSpec {
+  label @0 :Text;
+  argv @1 :List(Text);
+  env @2 :List(Variable);
+  cwd @3 :Text;
+  toolchain @4 :Text;
+  checkout @5 :CheckoutMount;
+  # Null where the action does not see the checkout.
+  packages @6 :List(PackageInput);
+  files @7 :List(FileInput);
+  trees @8 :List(TreeInput);
+  collect @9 :List(Collect);
+  messages @10 :MessageFormat;
+}
+
+struct Outcome {
+  union {
+    ran :group {
+      exit :union {
+        code @0 :Int32;
+        signal @1 :Int32;
+      }
+      outputs @2 :List(Values.Output);
+      durationNanoseconds @3 :UInt64;
+    }
+    inputsMissing @4 :List(Values.Digest);
+    unable @5 :Text;
+  }
+}
+
+interface Observer {
+  wrote @0 (stream :OutputStream, bytes :Data) -> ();
+  stored @1 (output :Values.Output) -> ();
+}
+
+interface Execution {
+  # An action under way; dropping it cancels the action.
+  wait @0 () -> (outcome :Outcome);
+}
+
+interface Executor {
+  execute @0 (action :ActionSpec, store :Store, observer :Observer) -> (execution :Execution);
+  status @1 () -> (status :Values.ExecutorStatus);
+}
