@@ -1,5 +1,6 @@
 //! The traits that a service's core fits and that its RPC client fits too.
 
+use std::any::Any;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -86,8 +87,11 @@ pub enum PlaceOutcome {
 }
 
 /// Content by digest: what an executor may hold.
+///
+/// It is [`Any`] so that a client of a remote store can be told from others where one is handed
+/// to an executor: it goes on as the capability it is.
 #[async_trait]
-pub trait Store: Send + Sync {
+pub trait Store: Any + Send + Sync {
     /// Which of these are not here; the others are held by the grant from now on.
     async fn missing(&self, digests: Vec<Digest>) -> ServiceResult<Vec<Digest>>;
 
