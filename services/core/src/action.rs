@@ -127,6 +127,9 @@ pub struct ActionSpec {
     pub collect: Vec<Collect>,
     /// What standard error holds.
     pub messages: MessageFormat,
+    /// Text to look for in what is collected and in standard output, debug sections aside:
+    /// the checkout's place. Empty for none.
+    pub marker: String,
 }
 
 /// Which stream a piece of output came from.
@@ -167,6 +170,8 @@ pub enum Execution {
         outputs: Vec<Output>,
         /// From the program's start to its end.
         duration: Duration,
+        /// Names of the outputs in which the action's marker was found.
+        marked: Vec<String>,
     },
     /// Nothing ran: the store lacks these inputs.
     InputsMissing(Vec<Digest>),

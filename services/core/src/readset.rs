@@ -48,6 +48,9 @@ pub struct ReadSet {
     pub reads: Vec<Read>,
     /// The environment variables.
     pub env: Vec<String>,
+    /// Whether its outputs hold the checkout's place, so that the checkout's real path enters
+    /// the key.
+    pub takes_path: bool,
 }
 
 impl ReadSet {
