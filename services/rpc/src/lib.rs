@@ -1,1 +1,3 @@
 //! Every line of Cap'n Proto plumbing in vx.
+
+pub mod daemon;
