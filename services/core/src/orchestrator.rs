@@ -9,6 +9,29 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::ServiceResult;
 
+/// The variables whose values go into [`BuildRequest::settings`] where they are set.
+///
+/// The orchestrator reads them once, when it starts, from its own environment; a request that
+/// comes with other values can't be served by it and is refused.
+pub const SETTING_VARIABLES: [&str; 6] = [
+    "VX_CASS",
+    "VX_CASS_SECRET_FILE",
+    "VX_CASS_LIMIT",
+    "VX_CASS_PLACE",
+    "VX_RHEA",
+    "VX_RHEA_SECRET_FILE",
+];
+
+/// The settings among `variables`: those of [`SETTING_VARIABLES`] that are set and not empty.
+pub fn settings_of(
+    variables: impl IntoIterator<Item = (String, String)>,
+) -> BTreeMap<String, String> {
+    variables
+        .into_iter()
+        .filter(|(name, value)| SETTING_VARIABLES.contains(&name.as_str()) && !value.is_empty())
+        .collect()
+}
+
 /// Which units to build: cargo's selection flags.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Selection {
@@ -67,7 +90,7 @@ pub struct BuildRequest {
     /// `--keep-going`.
     pub keep_going: bool,
     /// Settings that must agree with those the running orchestrator was started with
-    /// (`VX_CASS`, `VX_CASS_SECRET_FILE`, `VX_RHEA`, …).
+    /// ([`SETTING_VARIABLES`]).
     pub settings: BTreeMap<String, String>,
 }
 
@@ -110,7 +133,7 @@ pub enum BuildEvent {
 /// How a message is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum MessageLevel {
-    /// As it is, already rendered; shown unless quiet.
+    /// As it is, already rendered; shown always, as cargo shows diagnostics under `-q` too.
     Rendered,
     /// With `warning:` in front.
     Warning,
