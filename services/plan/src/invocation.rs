@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use vx_core::places;
+
 use crate::build_output::BuildOutput;
+use crate::paths::replace_path;
 
 /// A process to be run.
 ///
@@ -30,4 +33,14 @@ pub struct CompileInputs {
     pub incremental: Option<String>,
     /// Where the checkout is to be, when an action has to have its real path.
     pub checkout: Option<String>,
+}
+
+/// Moves an invocation to where its checkout really is.
+pub(crate) fn at_checkout(mut invocation: Invocation, checkout: Option<&str>) -> Invocation {
+    let Some(checkout) = checkout else { return invocation };
+    let move_it = |text: &mut String| *text = replace_path(text, places::CHECKOUT, checkout);
+    invocation.argv.iter_mut().for_each(move_it);
+    invocation.env.values_mut().for_each(move_it);
+    move_it(&mut invocation.cwd);
+    invocation
 }

@@ -1,24 +1,63 @@
 //! What cargo would build, as an action graph.
 //!
-//! Cargo's meaning is asked of the toolchain's own cargo; from its units to command lines
-//! we do what cargo does.
+//! Cargo's meaning (resolver, features, profiles, targets) is asked of the toolchain's own
+//! cargo; from its units to command lines we do what cargo does. The way is
+//!
+//! 1. [`locate`]: which workspace, checkout and toolchain a request means; cheap.
+//! 2. [`plan`]: what cargo would build, as values without a place on the host; worth keeping,
+//!    under [`memo_static`] and the plan's own [`Plan::inputs`].
+//! 3. [`needs`], [`outputs`], [`static_part`], [`compile`], [`run_build_script`]: what each unit
+//!    is as an action. They look at the plan alone.
+//!
+//! Nothing here talks to other services, stores anything, or starts other programs than cargo
+//! and rustc; and no environment but the request's reaches those.
 
 mod build_output;
+mod build_script;
+mod cargo_json;
+mod command;
+mod config;
 mod dep_info;
+mod environment;
 mod error;
+mod flags;
+mod globs;
+mod identity;
+mod inputs;
 mod invocation;
+mod lints;
+mod locate;
+mod lto;
 mod model;
 mod needs;
 mod outputs;
+mod overrides;
+mod packages;
+mod parse_build_output;
+mod paths;
+mod plan;
+mod process;
+mod remap;
 mod request;
+mod static_part;
+mod toolchain;
+mod units;
 
 pub use build_output::{BuildOutput, LinkArgTarget};
+pub use build_script::run_build_script;
+pub use command::compile;
 pub use dep_info::{DepInfo, DepInfoError, parse_dep_info};
 pub use error::PlanError;
 pub use invocation::{CompileInputs, Invocation};
+pub use locate::{Workspace, locate};
 pub use model::*;
 pub use needs::{Needs, needs};
 pub use outputs::{
     OutputFile, OutputKind, build_script_program, dep_info_name, out_dir, outputs, pipelined_output,
 };
+pub use parse_build_output::{BuildScriptError, parse_build_output, parse_failed_output};
+pub use paths::{HostSource, package_files};
+pub use plan::{memo_static, plan};
 pub use request::{PlanRequest, Selection, plan_env};
+pub use static_part::static_part;
+pub use toolchain::Toolchain;

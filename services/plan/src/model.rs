@@ -79,6 +79,9 @@ pub struct Package {
     pub lint_flags: Vec<String>,
     /// `CARGO_PKG_*` but name and version, in cargo's order.
     pub metadata_env: Vec<(String, String)>,
+    /// Where its directory was when the plan was made. A hint for [`crate::package_files`];
+    /// no command line depends on it.
+    pub found_at: PlanPath,
 }
 
 /// A target of a package, as far as rules ask for it.
@@ -301,6 +304,8 @@ pub enum PlanPath {
     Checkout(String),
     /// Relative to cargo's home.
     CargoHome(String),
+    /// In every directory above the checkout but cargo's home; see [`InputKind::Chain`].
+    Parents(String),
     /// Anywhere else on the host; absolute.
     Host(String),
 }
@@ -316,4 +321,7 @@ pub enum InputKind {
     Absent,
     /// It is a directory with these names, each a directory or not.
     Listing,
+    /// The contents of all files of this name up the parents, from the nearest; none is a
+    /// valid answer.
+    Chain,
 }

@@ -208,7 +208,7 @@ impl Plan {
     }
 
     /// The triple that final outputs of a unit are filed under.
-    pub fn triple(&self, unit: &Unit) -> &str {
+    pub fn triple<'a>(&'a self, unit: &'a Unit) -> &'a str {
         unit.platform.as_deref().unwrap_or(&self.host)
     }
 }

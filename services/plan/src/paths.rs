@@ -1,0 +1,139 @@
+//! Host paths and their fixed places.
+
+use std::path::{Path, PathBuf};
+
+use vx_core::places;
+
+use crate::error::PlanError;
+use crate::locate::Workspace;
+use crate::model::{PackageRoot, Plan, PlanPath};
+
+/// A path as text.
+pub(crate) fn text(path: &Path) -> Result<&str, PlanError> {
+    path.to_str().ok_or_else(|| PlanError::NotUtf8 { path: path.to_owned() })
+}
+
+/// Appends a relative path, which may be empty.
+pub(crate) fn join(base: &str, relative: &str) -> String {
+    if relative.is_empty() { base.to_owned() } else { format!("{base}/{relative}") }
+}
+
+impl Workspace {
+    /// Expresses a host path without the host, where that is possible.
+    pub(crate) fn plan_path(&self, path: &Path) -> Result<PlanPath, PlanError> {
+        // Cargo's home first: it can lie in the checkout, and stays what it is.
+        if let Ok(relative) = path.strip_prefix(&self.cargo_home) {
+            return Ok(PlanPath::CargoHome(text(relative)?.to_owned()));
+        }
+        if let Ok(relative) = path.strip_prefix(&self.checkout) {
+            return Ok(PlanPath::Checkout(text(relative)?.to_owned()));
+        }
+        Ok(PlanPath::Host(text(path)?.to_owned()))
+    }
+
+    /// The host's files that a path of a plan means: one, or with [`PlanPath::Parents`] one in
+    /// each directory above the checkout, from the nearest.
+    pub fn host_paths(&self, path: &PlanPath) -> Vec<PathBuf> {
+        match path {
+            PlanPath::Checkout(relative) => vec![self.checkout.join(relative)],
+            PlanPath::CargoHome(relative) => vec![self.cargo_home.join(relative)],
+            PlanPath::Host(path) => vec![PathBuf::from(path)],
+            PlanPath::Parents(name) => self
+                .checkout
+                .ancestors()
+                .skip(1)
+                .map(|dir| dir.join(name))
+                .filter(|path| !path.starts_with(&self.cargo_home))
+                .collect(),
+        }
+    }
+
+    /// Replaces the checkout's and the toolchain's host paths in a flag or a value.
+    pub(crate) fn fixed(&self, value: &str) -> String {
+        let mut value = value.to_owned();
+        let pairs = [(&self.checkout, places::CHECKOUT), (&self.toolchain.sysroot, places::TOOLCHAIN)];
+        for (host, place) in pairs {
+            if let Some(host) = host.to_str() {
+                value = replace_path(&value, host, place);
+            }
+        }
+        value
+    }
+}
+
+/// Replaces a directory wherever it stands whole: not within a longer name.
+pub(crate) fn replace_path(text: &str, from: &str, to: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find(from) {
+        let (before, tail) = (&rest[..at], &rest[at + from.len()..]);
+        let in_name = |char: char| char.is_alphanumeric() || matches!(char, '-' | '_' | '.');
+        // Flags are glued to paths (`-T/a/b`, `-L/a/b`), so a letter before is no objection,
+        // unless it is itself the end of a path.
+        let word = before.rsplit([' ', '=', ':', ',', ';', '"', '\'']).next().unwrap_or_default();
+        let starts = !word.contains('/') && (word.is_empty() || word.starts_with('-'));
+        let ends = !tail.starts_with(in_name);
+        out.push_str(before);
+        out.push_str(if starts && ends { to } else { from });
+        rest = tail;
+    }
+    out.push_str(rest);
+    out
+}
+
+/// Where a package's files are on the host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HostSource {
+    /// A directory of the checkout; actions see the checkout as a whole.
+    Checkout(PathBuf),
+    /// The registry's archive; the checksum is [`PackageRoot::Archive`]'s to check.
+    Archive(PathBuf),
+    /// A directory to be mounted whole at the package root's place.
+    Directory(PathBuf),
+}
+
+/// Finds a package's files on the host; `None` if they are not there (any more), so that cargo
+/// has to fetch them.
+pub fn package_files(workspace: &Workspace, plan: &Plan, package: usize) -> Option<HostSource> {
+    let package = &plan.packages[package];
+    let found_at = workspace.host_paths(&package.found_at).into_iter().next()?;
+    match &package.root {
+        PackageRoot::Checkout { dir } => {
+            Some(HostSource::Checkout(workspace.checkout.join(dir)))
+        }
+        PackageRoot::Archive { file_name, .. } => archive(workspace, &found_at, file_name)
+            .map(HostSource::Archive)
+            .or_else(|| found_at.is_dir().then_some(HostSource::Directory(found_at))),
+        PackageRoot::Tree { subdir, .. } => {
+            let depth = Path::new(subdir).components().count();
+            let root = found_at.ancestors().nth(depth)?;
+            root.is_dir().then(|| HostSource::Directory(root.to_owned()))
+        }
+    }
+}
+
+/// `registry/src/<index>/<package>` and `registry/cache/<index>/<package>.crate` go together;
+/// another cargo may name the index otherwise.
+fn archive(workspace: &Workspace, unpacked: &Path, file_name: &str) -> Option<PathBuf> {
+    let cache = workspace.cargo_home.join("registry/cache");
+    let index = unpacked.parent().and_then(Path::file_name);
+    let likely = index.map(|index| cache.join(index).join(file_name));
+    if let Some(path) = likely.filter(|path| path.is_file()) {
+        return Some(path);
+    }
+    let indices = std::fs::read_dir(cache).ok()?;
+    indices.flatten().map(|index| index.path().join(file_name)).find(|path| path.is_file())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whole_directories_are_replaced() {
+        let replace = |text: &str| replace_path(text, "/a/b", "/vx/ws");
+        assert_eq!(replace("-Clink-arg=-T/a/b/link.x"), "-Clink-arg=-T/vx/ws/link.x");
+        assert_eq!(replace("link-arg=/a/b/link.x"), "link-arg=/vx/ws/link.x");
+        assert_eq!(replace("/a/b:/a/bc:/x/a/b"), "/vx/ws:/a/bc:/x/a/b");
+    }
+}

@@ -1,0 +1,43 @@
+//! What determines an action but the content of sources and dependencies: the part of its key
+//! that is known from the plan alone.
+
+use serde::Serialize;
+
+use crate::build_script::run_build_script;
+use crate::command::compile;
+use crate::invocation::{CompileInputs, Invocation};
+use crate::model::{Mode, PLAN_VERSION, PackageRoot, Plan};
+
+#[derive(Serialize)]
+struct StaticPart<'a> {
+    version: u32,
+    mode: Mode,
+    package: (&'a str, &'a str, &'a str),
+    /// With the archive's checksum.
+    root: &'a PackageRoot,
+    rustc: &'a str,
+    invocation: Invocation,
+}
+
+/// The static part of a unit's action, as bytes to be hashed.
+///
+/// The command line is the one before build scripts said anything; what they say enters a key
+/// as their runs' output. Whether a compile is incremental is the caller's to add.
+pub fn static_part(plan: &Plan, unit: usize) -> Vec<u8> {
+    let this = &plan.units[unit];
+    let package = &plan.packages[this.package];
+    let nothing = CompileInputs::default();
+    let invocation = match this.mode {
+        Mode::Compile => compile(plan, unit, &nothing),
+        Mode::RunBuildScript => run_build_script(plan, unit, &nothing),
+    };
+    let part = StaticPart {
+        version: PLAN_VERSION,
+        mode: this.mode,
+        package: (&package.name, &package.version, &package.id),
+        root: &package.root,
+        rustc: &plan.rustc_version,
+        invocation,
+    };
+    serde_json::to_vec(&part).expect("strings, numbers and lists always serialise")
+}
