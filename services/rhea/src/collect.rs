@@ -1,0 +1,266 @@
+//! Takes what an action left in its output directories.
+//!
+//! Runs after everything the action started has ended. Still, nothing is read through a link
+//! and nothing but regular files is opened: what an action leaves is its own choice.
+
+use std::collections::HashMap;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use rustix::fs::{Dir, Mode, OFlags, ResolveFlags};
+use vx_core::tree::{MAX_ENTRIES, TreeEntry, TreeNode};
+use vx_core::{
+    Collect, CollectForm, Observer, Output, OutputForm, RelPath, Store, Tree,
+};
+
+use crate::fault::{Stop, Tried, lost_task};
+use crate::ingest::{
+    Found, Refused, Stamp, find, open_directory, store_bytes, store_file, store_files,
+};
+
+/// A directory to collect and where it lies on the host.
+#[derive(Clone)]
+pub(crate) struct Collected {
+    pub(crate) collect: Collect,
+    pub(crate) host: PathBuf,
+}
+
+/// Outputs that were stored while the program ran, by name.
+pub(crate) type Early = HashMap<String, (Stamp, Output)>;
+
+/// Stores one file that the program says it finished, and announces it. `None` when its path
+/// is not in a directory whose files are collected, or nothing usable is there; then the end
+/// of the run decides about it.
+pub(crate) async fn store_early(
+    store: &Arc<dyn Store>,
+    observer: &Arc<dyn Observer>,
+    collected: &[Collected],
+    path: &str,
+) -> Result<Option<(Stamp, Output)>, Stop> {
+    let Some((name, host)) = collected.iter().find_map(|one| {
+        let name = path.strip_prefix(&one.collect.at)?.strip_prefix('/')?;
+        let direct = one.collect.form == CollectForm::Files && !name.contains('/');
+        direct.then(|| (name.to_owned(), one.host.clone()))
+    }) else {
+        return Ok(None);
+    };
+    let file_name = name.clone();
+    let opened = tokio::task::spawn_blocking(move || {
+        let directory = open_directory(&host)?;
+        Ok::<_, Stop>(find(&directory, &file_name).ok())
+    });
+    let Some(found) = opened.await.map_err(|error| lost_task(&error))?? else {
+        return Ok(None);
+    };
+    let (stamp, executable) = (found.stamp, found.executable);
+    let output = Output {
+        name,
+        blob: store_file(store, found).await?,
+        form: OutputForm::File { executable },
+    };
+    observer.stored(output.clone()).await?;
+    Ok(Some((stamp, output)))
+}
+
+/// Stores everything an action left, and announces what was not announced before.
+pub(crate) async fn collect(
+    store: &Arc<dyn Store>,
+    observer: &Arc<dyn Observer>,
+    collected: &[Collected],
+    early: &Early,
+) -> Result<Vec<Output>, Stop> {
+    let mut outputs = Vec::new();
+    for one in collected {
+        let found = match &one.collect.form {
+            CollectForm::Files => files(store, one, early, &mut outputs).await?,
+            CollectForm::Tree { name } => vec![tree(store, one, name).await?],
+        };
+        for output in found {
+            observer.stored(output.clone()).await?;
+            outputs.push(output);
+        }
+    }
+    Ok(outputs)
+}
+
+/// Stores the files of a directory but those stored before, which go to `outputs`.
+async fn files(
+    store: &Arc<dyn Store>,
+    one: &Collected,
+    early: &Early,
+    outputs: &mut Vec<Output>,
+) -> Result<Vec<Output>, Stop> {
+    let (host, at) = (one.host.clone(), one.collect.at.clone());
+    let listed = tokio::task::spawn_blocking(move || list_files(&host, &at));
+    let mut names = Vec::new();
+    let mut found = Vec::new();
+    for (name, file) in listed.await.map_err(|error| lost_task(&error))?? {
+        match early.get(&name) {
+            Some((stamp, output)) if *stamp == file.stamp => outputs.push(output.clone()),
+            _ => {
+                names.push((name, file.executable));
+                found.push(file);
+            }
+        }
+    }
+    let blobs = store_files(store, found).await?;
+    Ok(names
+        .into_iter()
+        .zip(blobs)
+        .map(|((name, executable), blob)| Output {
+            name,
+            blob,
+            form: OutputForm::File { executable },
+        })
+        .collect())
+}
+
+fn list_files(host: &std::path::Path, at: &str) -> Result<Vec<(String, Found)>, Stop> {
+    let directory = open_directory(host)?;
+    let mut files = Vec::new();
+    for name in names(directory.as_fd(), at)? {
+        match find(&directory, &name) {
+            Ok(found) => files.push((name, found)),
+            // What lies deeper is the program's own business, such as temporary directories.
+            Err(Refused::Directory) => {}
+            Err(refused) => return Err(unfit(at, &name, &refused)),
+        }
+    }
+    Ok(files)
+}
+
+/// Stores a directory as a tree.
+async fn tree(store: &Arc<dyn Store>, one: &Collected, name: &str) -> Result<Output, Stop> {
+    let (host, at) = (one.host.clone(), one.collect.at.clone());
+    let walked = tokio::task::spawn_blocking(move || walk(&host, &at));
+    let Walked { mut entries, files } = walked.await.map_err(|error| lost_task(&error))??;
+    let (paths, found): (Vec<_>, Vec<_>) = files.into_iter().unzip();
+    let executables: Vec<bool> = found.iter().map(|found: &Found| found.executable).collect();
+    let blobs = store_files(store, found).await?;
+    entries.extend(paths.into_iter().zip(blobs).zip(executables).map(
+        |((path, blob), executable)| TreeEntry {
+            path,
+            node: TreeNode::File { blob, executable },
+        },
+    ));
+    let tree = Tree::new(entries).map_err(|error| {
+        Stop::Unfit(format!(
+            "{error}; what a build script leaves in {} must not refer to what lies outside",
+            one.collect.at
+        ))
+    })?;
+    Ok(Output {
+        name: name.to_owned(),
+        blob: store_bytes(store, Bytes::from(tree.encode())).await?,
+        form: OutputForm::Tree,
+    })
+}
+
+#[derive(Default)]
+struct Walked {
+    /// Links and empty directories.
+    entries: Vec<TreeEntry>,
+    files: Vec<(RelPath, Found)>,
+}
+
+fn walk(host: &std::path::Path, at: &str) -> Result<Walked, Stop> {
+    let top = open_directory(host)?;
+    let mut walked = Walked::default();
+    let mut pending = vec![RelPath::default()];
+    while let Some(path) = pending.pop() {
+        let directory = open_below(top.as_fd(), &path)
+            .map_err(|error| unfit(at, path.as_str(), &Refused::System(error)))?;
+        let names = names(directory.as_fd(), at)?;
+        if names.is_empty() && !path.is_empty() {
+            walked.entries.push(TreeEntry {
+                path: path.clone(),
+                node: TreeNode::EmptyDirectory,
+            });
+        }
+        for name in names {
+            let inner = RelPath::new(name.clone())
+                .map(|name| path.join(&name))
+                .map_err(|error| Stop::Unfit(format!("in {at}: {error}")))?;
+            match find(&top, inner.as_str()) {
+                Ok(found) => walked.files.push((inner, found)),
+                Err(Refused::Directory) => pending.push(inner),
+                Err(Refused::Link) => {
+                    let target = link_target(directory.as_fd(), &name, at, &inner)?;
+                    walked.entries.push(TreeEntry {
+                        path: inner,
+                        node: TreeNode::Link { target },
+                    });
+                }
+                Err(refused) => return Err(unfit(at, inner.as_str(), &refused)),
+            }
+        }
+        if walked.files.len() + walked.entries.len() + pending.len() > MAX_ENTRIES {
+            return Err(Stop::Unfit(format!(
+                "{at} holds more than {MAX_ENTRIES} entries, the limit of a tree"
+            )));
+        }
+    }
+    Ok(walked)
+}
+
+/// Where a link leads. One that names the collected directory by its absolute path means the
+/// same when written relative to itself, and so survives.
+fn link_target(
+    directory: BorrowedFd<'_>,
+    name: &str,
+    at: &str,
+    path: &RelPath,
+) -> Result<String, Stop> {
+    let target = rustix::fs::readlinkat(directory, name, Vec::new())
+        .tried(format_args!("read the link {path}"))?
+        .into_string()
+        .map_err(|_| Stop::Unfit(format!("the link {path} in {at} is not plain UTF-8")))?;
+    let inside = target
+        .strip_prefix(at)
+        .filter(|rest| rest.is_empty() || rest.starts_with('/'));
+    Ok(match inside {
+        Some(rest) => {
+            let up = "../".repeat(path.as_str().split('/').count() - 1);
+            format!("{up}./{}", rest.trim_start_matches('/'))
+        }
+        None => target,
+    })
+}
+
+fn open_below(top: BorrowedFd<'_>, path: &RelPath) -> Result<OwnedFd, rustix::io::Errno> {
+    let name = if path.is_empty() { "." } else { path.as_str() };
+    rustix::fs::openat2(
+        top,
+        name,
+        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+        Mode::empty(),
+        ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS,
+    )
+}
+
+/// The names in a directory, sorted.
+fn names(directory: BorrowedFd<'_>, at: &str) -> Result<Vec<String>, Stop> {
+    let mut names = Vec::new();
+    for entry in Dir::read_from(directory).tried(format_args!("list {at}"))? {
+        let entry = entry.tried(format_args!("list {at}"))?;
+        let name = entry.file_name();
+        if matches!(name.to_bytes(), b"." | b"..") {
+            continue;
+        }
+        let name = name.to_str().map_err(|_| {
+            Stop::Unfit(format!("{at} holds the name {name:?}, which is not plain UTF-8"))
+        })?;
+        names.push(name.to_owned());
+        if names.len() > MAX_ENTRIES {
+            return Err(Stop::Unfit(format!("{at} holds too many entries")));
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+fn unfit(at: &str, name: &str, refused: &Refused) -> Stop {
+    Stop::Unfit(format!("the output {name} in {at} {refused}"))
+}

@@ -1,0 +1,92 @@
+//! What a process gives up before a foreign program runs in it.
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities};
+
+use super::fault::{Fault, Step};
+use super::mounts::last_errno;
+
+/// How many files a program may have open unless it asks for more, up to the hard limit:
+/// enough for linkers, few enough for programs that close every possible descriptor.
+const OPEN_FILES: u64 = 4096;
+
+/// The host's name inside.
+const HOST_NAME: &[u8] = b"vx";
+
+/// Names the host and brings the loopback interface up, so that programs can talk to
+/// themselves; there is no other network.
+pub(super) fn identify() -> Result<(), Fault> {
+    // SAFETY: the pointer and the length describe a constant.
+    let named = unsafe { libc::sethostname(HOST_NAME.as_ptr().cast(), HOST_NAME.len()) };
+    check(named).step("name the host")?;
+    loopback().step("bring the loopback interface up")
+}
+
+fn loopback() -> Result<(), rustix::io::Errno> {
+    let socket = rustix::net::socket_with(
+        rustix::net::AddressFamily::INET,
+        rustix::net::SocketType::DGRAM,
+        rustix::net::SocketFlags::CLOEXEC,
+        None,
+    )?;
+    // SAFETY: all zeroes is a valid `ifreq`.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (to, from) in request.ifr_name.iter_mut().zip(b"lo") {
+        *to = from.cast_signed();
+    }
+    request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as libc::c_short;
+    // SAFETY: the request is a valid `ifreq` and outlives the call.
+    let set = unsafe {
+        libc::ioctl(
+            std::os::fd::AsRawFd::as_raw_fd(&socket),
+            libc::SIOCSIFFLAGS,
+            std::ptr::from_ref(&request),
+        )
+    };
+    check(set)
+}
+
+/// Gives up every capability for good.
+pub(super) fn drop_privileges() -> Result<(), Fault> {
+    // The kernel answers EINVAL for the first number that is no capability.
+    for capability in 0.. {
+        // SAFETY: no pointers.
+        if unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) } != 0 {
+            break;
+        }
+    }
+    rustix::thread::clear_ambient_capability_set().step("clear ambient capabilities")?;
+    let none = CapabilitySet::empty();
+    set_capabilities(
+        None,
+        CapabilitySets {
+            effective: none,
+            permitted: none,
+            inheritable: none,
+        },
+    )
+    .step("drop capabilities")?;
+    rustix::thread::set_no_new_privs(true).step("forbid new privileges")
+}
+
+/// Sets the limits and the mask programs start with.
+pub(super) fn limits() -> Result<(), Fault> {
+    let no_core = Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
+    setrlimit(Resource::Core, no_core).step("limit core files")?;
+    let mut files = getrlimit(Resource::Nofile);
+    files.current = Some(files.maximum.map_or(OPEN_FILES, |hard| hard.min(OPEN_FILES)));
+    setrlimit(Resource::Nofile, files).step("limit open files")?;
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
+    Ok(())
+}
+
+fn check(result: libc::c_int) -> Result<(), rustix::io::Errno> {
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(last_errno())
+    }
+}

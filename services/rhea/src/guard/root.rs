@@ -1,0 +1,298 @@
+//! Builds the root an action sees.
+//!
+//! Everything of the host's is cloned before anything is mounted, so that what is mounted for
+//! this root is in no clone, wherever on the host its directories lie.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::fs::{FileType, Mode, OFlags};
+use rustix::io::Errno;
+use rustix::mount::{MountAttrFlags, MountPropagationFlags, UnmountFlags, mount_change, unmount};
+use vx_core::{CheckoutMode, CheckoutMount, RelPath, places};
+
+use super::fault::{Fault, Step};
+use super::mounts::{
+    Access, attach, attach_at_host, beneath, clone_directory, clone_tree, filesystem,
+    make_directory, seal, tmpfs,
+};
+use super::spec::GuardSpec;
+use crate::host::SystemEntry;
+
+/// Device nodes programs expect.
+const DEVICES: &[&str] = &["null", "zero", "full", "random", "urandom"];
+
+/// Links below `/dev` that programs expect.
+const DEVICE_LINKS: &[(&str, &str)] = &[
+    ("dev/fd", "/proc/self/fd"),
+    ("dev/stdin", "/proc/self/fd/0"),
+    ("dev/stdout", "/proc/self/fd/1"),
+    ("dev/stderr", "/proc/self/fd/2"),
+];
+
+/// The few files below `/etc` without which ordinary programs fail: who is who, and that
+/// `localhost` is this machine.
+const ETC: &[(&str, &str)] = &[
+    (
+        "etc/passwd",
+        "root:x:0:0:root:/vx/home:/bin/sh\nvx:x:1000:1000:vx:/vx/home:/bin/sh\n\
+         nobody:x:65534:65534:nobody:/vx/home:/bin/sh\n",
+    ),
+    (
+        "etc/group",
+        "root:x:0:\nvx:x:1000:\nnogroup:x:65534:\n",
+    ),
+    (
+        "etc/nsswitch.conf",
+        "passwd: files\ngroup: files\nhosts: files\n",
+    ),
+    (
+        "etc/hosts",
+        "127.0.0.1 localhost\n::1 localhost\n",
+    ),
+];
+
+/// The root itself holds directories and a few short files.
+const ROOT_SIZE: &str = "4m";
+
+/// Half of the memory is what a tmpfs gets by default; pages are used only as written.
+const TEMPORARY_SIZE: &str = "50%";
+
+/// Builds the root and makes it the calling process's.
+pub(super) fn build(spec: &GuardSpec) -> Result<(), Fault> {
+    mount_change(
+        "/",
+        MountPropagationFlags::PRIVATE | MountPropagationFlags::REC,
+    )
+    .step("separate the mounts from the host's")?;
+    let sources = Sources::clone_from_host(spec)?;
+    let root = tmpfs("755", ROOT_SIZE)?;
+    attach_at_host(root.as_fd(), &spec.base)?;
+    system(root.as_fd(), spec, sources.system)?;
+    devices(root.as_fd(), sources.devices)?;
+    for (path, text) in ETC {
+        write_file(root.as_fd(), path, text)?;
+    }
+    make_directory(root.as_fd(), relative(places::HOME))?;
+    temporary(root.as_fd(), "tmp")?;
+    temporary(root.as_fd(), "dev/shm")?;
+    mount_at(root.as_fd(), "proc", process_filesystem()?)?;
+    if let Some(toolchain) = sources.toolchain {
+        mount_at(root.as_fd(), relative(places::TOOLCHAIN), toolchain)?;
+    }
+    if let (Some(checkout), Some(tree)) = (&spec.checkout, sources.checkout) {
+        mount_checkout(root.as_fd(), checkout, tree, &spec.layer)?;
+    }
+    for (bind, tree) in spec.binds.iter().zip(sources.binds) {
+        mount_at(root.as_fd(), relative(&bind.at), tree)?;
+    }
+    enter(root.as_fd())?;
+    seal(root.as_fd())
+}
+
+/// Everything taken from the host, cloned.
+struct Sources {
+    system: Vec<Option<OwnedFd>>,
+    devices: Vec<OwnedFd>,
+    toolchain: Option<OwnedFd>,
+    checkout: Option<OwnedFd>,
+    binds: Vec<OwnedFd>,
+}
+
+impl Sources {
+    fn clone_from_host(spec: &GuardSpec) -> Result<Self, Fault> {
+        let system = spec
+            .system
+            .iter()
+            .map(|entry| match entry {
+                SystemEntry::Directory(path) => clone_tree(path, Access::ReadOnly).map(Some),
+                SystemEntry::Link { .. } => Ok(None),
+            })
+            .collect::<Result<_, _>>()?;
+        let devices = DEVICES
+            .iter()
+            .map(|name| clone_tree(&format!("/dev/{name}"), Access::Device))
+            .collect::<Result<_, _>>()?;
+        let binds = spec
+            .binds
+            .iter()
+            .map(|bind| {
+                let access = if bind.writable {
+                    Access::Writable
+                } else {
+                    Access::ReadOnly
+                };
+                clone_tree(&bind.host, access)
+            })
+            .collect::<Result<_, _>>()?;
+        let read_only = |path: &String| clone_tree(path, Access::ReadOnly);
+        Ok(Self {
+            system,
+            devices,
+            toolchain: spec.toolchain.as_ref().map(read_only).transpose()?,
+            checkout: spec
+                .checkout
+                .as_ref()
+                .map(|checkout| read_only(&checkout.host))
+                .transpose()?,
+            binds,
+        })
+    }
+}
+
+fn system(
+    root: BorrowedFd<'_>,
+    spec: &GuardSpec,
+    trees: Vec<Option<OwnedFd>>,
+) -> Result<(), Fault> {
+    for (entry, tree) in spec.system.iter().zip(trees) {
+        match (entry, tree) {
+            (SystemEntry::Link { path, target }, _) => link(root, relative(path), target)?,
+            (SystemEntry::Directory(path), Some(tree)) => mount_at(root, relative(path), tree)?,
+            (SystemEntry::Directory(_), None) => {}
+        }
+    }
+    Ok(())
+}
+
+fn devices(root: BorrowedFd<'_>, nodes: Vec<OwnedFd>) -> Result<(), Fault> {
+    make_directory(root, "dev")?;
+    for (name, node) in DEVICES.iter().zip(nodes) {
+        let path = format!("dev/{name}");
+        write_file(root, &path, "")?;
+        let target = beneath(root, &path).step(format_args!("find /{path}"))?;
+        attach(node.as_fd(), target.as_fd(), &path)?;
+    }
+    for (path, target) in DEVICE_LINKS {
+        link(root, path, target)?;
+    }
+    Ok(())
+}
+
+fn temporary(root: BorrowedFd<'_>, path: &str) -> Result<(), Fault> {
+    mount_at(root, path, tmpfs("1777", TEMPORARY_SIZE)?)
+}
+
+fn process_filesystem() -> Result<OwnedFd, Fault> {
+    filesystem(
+        "proc",
+        &[],
+        MountAttrFlags::MOUNT_ATTR_NOSUID
+            | MountAttrFlags::MOUNT_ATTR_NODEV
+            | MountAttrFlags::MOUNT_ATTR_NOEXEC,
+    )
+}
+
+fn mount_checkout(
+    root: BorrowedFd<'_>,
+    checkout: &CheckoutMount,
+    tree: OwnedFd,
+    layer: &str,
+) -> Result<(), Fault> {
+    let target = make_directory(root, relative(places::CHECKOUT))?;
+    match checkout.mode {
+        CheckoutMode::ReadOnly => {
+            attach(tree.as_fd(), target.as_fd(), places::CHECKOUT)?;
+            for hidden in &checkout.hidden {
+                if let Some(directory) = directory_in(tree.as_fd(), hidden)? {
+                    let empty = clone_directory(root, relative(places::HOME), Access::ReadOnly)?;
+                    attach(empty.as_fd(), directory.as_fd(), hidden.as_str())?;
+                }
+            }
+        }
+        CheckoutMode::PrivateLayer => {
+            let storage = tmpfs("755", TEMPORARY_SIZE)?;
+            attach_at_host(storage.as_fd(), layer)?;
+            let overlay = overlay(storage.as_fd(), tree)?;
+            attach(overlay.as_fd(), target.as_fd(), places::CHECKOUT)?;
+            for (index, hidden) in checkout.hidden.iter().enumerate() {
+                if let Some(directory) = directory_in(overlay.as_fd(), hidden)? {
+                    let name = format!("hidden/{index}");
+                    make_directory(storage.as_fd(), &name)?;
+                    let own = clone_directory(storage.as_fd(), &name, Access::Writable)?;
+                    attach(own.as_fd(), directory.as_fd(), hidden.as_str())?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// An overlay that shows `lower` and keeps what is written in `storage`.
+///
+/// The layers are named relative to the working directory, so that no character of a host
+/// path can be taken for a separator of overlay's options.
+fn overlay(storage: BorrowedFd<'_>, lower: OwnedFd) -> Result<OwnedFd, Fault> {
+    let below = make_directory(storage, "lower")?;
+    make_directory(storage, "upper")?;
+    make_directory(storage, "work")?;
+    attach(lower.as_fd(), below.as_fd(), "the checkout below its layer")?;
+    rustix::process::fchdir(storage).step("enter the layer's storage")?;
+    filesystem(
+        "overlay",
+        &[
+            ("lowerdir", "lower"),
+            ("upperdir", "upper"),
+            ("workdir", "work"),
+            ("userxattr", ""),
+        ],
+        MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV,
+    )
+    .map_err(|fault| {
+        fault.within(
+            "give the checkout a private layer (it may hold mounts of its own, or lie on a \
+             filesystem that can't be overlaid)",
+        )
+    })
+}
+
+/// The directory at `path` below `base`; `None` when something else or nothing is there.
+fn directory_in(base: BorrowedFd<'_>, path: &RelPath) -> Result<Option<OwnedFd>, Fault> {
+    match beneath(base, path.as_str()) {
+        Ok(found) => {
+            let kind = rustix::fs::fstat(&found).step(format_args!("look at {path}"))?;
+            let kind = FileType::from_raw_mode(kind.st_mode);
+            Ok((kind == FileType::Directory).then_some(found))
+        }
+        Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(None),
+        Err(error) => Err(error).step(format_args!("look at {path}")),
+    }
+}
+
+fn enter(root: BorrowedFd<'_>) -> Result<(), Fault> {
+    rustix::process::fchdir(root).step("enter the root")?;
+    rustix::process::pivot_root(".", ".").step("change the root")?;
+    unmount(".", UnmountFlags::DETACH).step("leave the host's root")?;
+    rustix::process::chdir("/").step("enter the root")
+}
+
+fn mount_at(root: BorrowedFd<'_>, path: &str, tree: OwnedFd) -> Result<(), Fault> {
+    let target = make_directory(root, path)?;
+    attach(tree.as_fd(), target.as_fd(), path)
+}
+
+fn link(root: BorrowedFd<'_>, path: &str, target: &str) -> Result<(), Fault> {
+    if let Some((parent, _)) = path.rsplit_once('/') {
+        make_directory(root, parent)?;
+    }
+    rustix::fs::symlinkat(target, root, path).step(format_args!("link /{path}"))
+}
+
+fn write_file(root: BorrowedFd<'_>, path: &str, text: &str) -> Result<(), Fault> {
+    if let Some((parent, _)) = path.rsplit_once('/') {
+        make_directory(root, parent)?;
+    }
+    let file = rustix::fs::openat(
+        root,
+        path,
+        OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW,
+        Mode::from_raw_mode(0o644),
+    )
+    .step(format_args!("make /{path}"))?;
+    std::io::Write::write_all(&mut std::fs::File::from(file), text.as_bytes())
+        .step(format_args!("write /{path}"))
+}
+
+/// An absolute path of the root, relative to it.
+fn relative(path: &str) -> &str {
+    path.trim_start_matches('/')
+}

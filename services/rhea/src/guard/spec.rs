@@ -1,0 +1,148 @@
+//! What the executor tells a guard, and what the guard reports back.
+
+use std::io::{Read, Write};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use vx_core::{CheckoutMount, Exit};
+
+use crate::host::SystemEntry;
+
+/// The jobserver's read end inside an action.
+///
+/// High numbers, because configure scripts use 5 to 9 for themselves and shells 10 and up.
+pub(crate) const JOBS_READ: i32 = 100;
+
+/// The jobserver's write end inside an action.
+pub(crate) const JOBS_WRITE: i32 = 101;
+
+/// A host directory and where it is mounted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Bind {
+    /// Its absolute path on the host.
+    pub(crate) host: String,
+    /// Where in the root.
+    pub(crate) at: String,
+    /// Whether the action may write.
+    pub(crate) writable: bool,
+}
+
+/// The program to run in the root.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Program {
+    /// Its path and its arguments.
+    pub(crate) argv: Vec<String>,
+    /// Its whole environment.
+    pub(crate) env: Vec<(String, String)>,
+    /// Its working directory.
+    pub(crate) cwd: String,
+}
+
+/// Everything a guard needs to know.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct GuardSpec {
+    /// An empty directory of the host's that the new root is mounted on while it is built.
+    pub(crate) base: String,
+    /// Another, for what private layers keep.
+    pub(crate) layer: String,
+    /// What of the host is visible.
+    pub(crate) system: Vec<SystemEntry>,
+    /// The toolchain's sysroot.
+    pub(crate) toolchain: Option<String>,
+    /// The checkout.
+    pub(crate) checkout: Option<CheckoutMount>,
+    /// Further mounts, parents before what lies below them.
+    pub(crate) binds: Vec<Bind>,
+    /// What to run; without it the root is built and left, which shows that it can be.
+    pub(crate) program: Option<Program>,
+}
+
+/// What a guard reports, in order; exactly one of the last three ends the reports.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Report {
+    /// The root stands and the program starts; building took so long.
+    Ready {
+        /// From the guard's first instruction on.
+        setup: Duration,
+    },
+    /// The root can't be built here: what failed, and what to look at.
+    Unable(String),
+    /// The program can't be started.
+    NotStarted(String),
+    /// The program ended, and everything it started is being ended.
+    Ended {
+        /// How.
+        exit: Exit,
+        /// From its start on.
+        duration: Duration,
+    },
+}
+
+/// The longest report, in bytes: texts are short.
+pub(crate) const MAX_REPORT: usize = 16 * 1024;
+
+impl Report {
+    /// Writes the report with its length in front.
+    pub(crate) fn send(&self, mut to: impl Write) -> std::io::Result<()> {
+        let body = postcard::to_stdvec(self).map_err(std::io::Error::other)?;
+        let length = u32::try_from(body.len()).map_err(std::io::Error::other)?;
+        let mut frame = length.to_le_bytes().to_vec();
+        frame.extend(body);
+        to.write_all(&frame)
+    }
+
+    /// Takes a whole report off the front of `bytes`, if one is there.
+    pub(crate) fn take(bytes: &mut Vec<u8>) -> Result<Option<Self>, postcard::Error> {
+        let Some((header, rest)) = bytes.split_first_chunk::<4>() else {
+            return Ok(None);
+        };
+        let length = u32::from_le_bytes(*header) as usize;
+        if length > MAX_REPORT {
+            return Err(postcard::Error::DeserializeBadEncoding);
+        }
+        let Some(body) = rest.get(..length) else {
+            return Ok(None);
+        };
+        let report = postcard::from_bytes(body)?;
+        bytes.drain(..4 + length);
+        Ok(Some(report))
+    }
+}
+
+impl GuardSpec {
+    /// Reads a spec to the end of `from`.
+    pub(crate) fn read(mut from: impl Read) -> std::io::Result<Self> {
+        let mut bytes = Vec::new();
+        from.read_to_end(&mut bytes)?;
+        postcard::from_bytes(&bytes).map_err(std::io::Error::other)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reports_come_out_whole_and_in_order() {
+        let one = Report::Unable("no".to_owned());
+        let two = Report::Ended {
+            exit: Exit::Code(3),
+            duration: Duration::from_millis(5),
+        };
+        let mut wire = Vec::new();
+        one.send(&mut wire).unwrap();
+        two.send(&mut wire).unwrap();
+        let last = wire.pop().unwrap();
+        assert_eq!(Report::take(&mut wire).unwrap(), Some(one));
+        assert_eq!(Report::take(&mut wire).unwrap(), None);
+        wire.push(last);
+        assert_eq!(Report::take(&mut wire).unwrap(), Some(two));
+        assert!(wire.is_empty());
+    }
+
+    #[test]
+    fn refuses_a_report_over_the_limit() {
+        let mut wire = u32::MAX.to_le_bytes().to_vec();
+        assert!(Report::take(&mut wire).is_err());
+    }
+}

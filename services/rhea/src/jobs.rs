@@ -1,0 +1,169 @@
+//! One jobserver over everything this executor runs.
+//!
+//! A pipe holds a token per slot, as GNU make and cargo do it. Each action takes one token
+//! before it starts and gives it back when it has ended; what it needs beyond that one it
+//! takes from the pipe itself. A program that is killed keeps what it took, so the pipe is
+//! filled afresh whenever nothing runs.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use rustix::pipe::{PipeFlags, pipe_with};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+use crate::guard::spec::{JOBS_READ, JOBS_WRITE};
+
+/// The byte GNU make uses.
+const TOKEN: u8 = b'+';
+
+/// The variable and the value that tell a program of the jobserver, as cargo words them.
+pub(crate) fn variable() -> (String, String) {
+    let ends = format!("{JOBS_READ},{JOBS_WRITE}");
+    (
+        "CARGO_MAKEFLAGS".to_owned(),
+        format!("-j --jobserver-fds={ends} --jobserver-auth={ends}"),
+    )
+}
+
+/// The jobserver.
+pub(crate) struct Jobserver {
+    slots: usize,
+    /// What programs inherit. Their descriptions are blocking, as `make` before 4.4 needs.
+    shared: (OwnedFd, OwnedFd),
+    /// This process's own description of the read end, which does not block.
+    read: AsyncFd<OwnedFd>,
+    /// This process's own description of the write end, which does not block.
+    write: OwnedFd,
+    /// Who waits for a token, first come first served.
+    queue: tokio::sync::Mutex<()>,
+    /// Tokens taken by actions that run.
+    taken: Mutex<usize>,
+}
+
+impl Jobserver {
+    /// A jobserver of so many slots. Must be called within a runtime.
+    pub(crate) fn new(slots: usize) -> std::io::Result<Arc<Self>> {
+        let shared = pipe_with(PipeFlags::CLOEXEC)?;
+        let read = reopen(shared.0.as_fd(), OFlags::RDONLY)?;
+        let write = reopen(shared.1.as_fd(), OFlags::WRONLY)?;
+        let jobserver = Self {
+            slots,
+            shared,
+            read: AsyncFd::with_interest(read, Interest::READABLE)?,
+            write,
+            queue: tokio::sync::Mutex::new(()),
+            taken: Mutex::new(0),
+        };
+        jobserver.refill();
+        Ok(Arc::new(jobserver))
+    }
+
+    /// The ends programs inherit: for reading and for writing.
+    pub(crate) fn ends(&self) -> (BorrowedFd<'_>, BorrowedFd<'_>) {
+        (self.shared.0.as_fd(), self.shared.1.as_fd())
+    }
+
+    /// Waits for a token.
+    pub(crate) async fn acquire(self: &Arc<Self>) -> std::io::Result<Token> {
+        let _turn = self.queue.lock().await;
+        loop {
+            let mut ready = self.read.readable().await?;
+            // Taken and counted under one lock, so that a refill never comes between.
+            let mut taken = self.taken();
+            match rustix::io::read(self.read.get_ref(), &mut [0_u8; 1]) {
+                Ok(1) => {
+                    *taken += 1;
+                    return Ok(Token {
+                        jobserver: Arc::clone(self),
+                    });
+                }
+                Err(Errno::AGAIN) => ready.clear_ready(),
+                Ok(_) => return Err(std::io::Error::other("the jobserver's pipe is closed")),
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    fn taken(&self) -> MutexGuard<'_, usize> {
+        // A count is whole even where a holder panicked.
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn give_back(&self) {
+        let mut taken = self.taken();
+        *taken = taken.saturating_sub(1);
+        if *taken == 0 {
+            self.refill();
+        } else {
+            // Full only if a program wrote thousands of tokens it never took.
+            let _ = rustix::io::write(&self.write, &[TOKEN]);
+        }
+    }
+
+    /// Makes the pipe hold exactly one token per slot. Only while nothing runs.
+    fn refill(&self) {
+        let mut buffer = [0_u8; 4096];
+        while rustix::io::read(self.read.get_ref(), &mut buffer).is_ok_and(|read| read > 0) {}
+        for _ in 0..self.slots {
+            let _ = rustix::io::write(&self.write, &[TOKEN]);
+        }
+    }
+}
+
+/// A new description of a pipe's end that does not block, whatever programs do to theirs.
+fn reopen(end: BorrowedFd<'_>, direction: OFlags) -> std::io::Result<OwnedFd> {
+    let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&end));
+    Ok(rustix::fs::open(
+        path,
+        direction | OFlags::NONBLOCK | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?)
+}
+
+/// A token, given back when dropped.
+pub(crate) struct Token {
+    jobserver: Arc<Jobserver>,
+}
+
+impl Drop for Token {
+    fn drop(&mut self) {
+        self.jobserver.give_back();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn tokens_are_bounded_and_come_back() {
+        let jobs = Jobserver::new(2).unwrap();
+        let one = jobs.acquire().await.unwrap();
+        let _two = jobs.acquire().await.unwrap();
+        let mut third = Box::pin(jobs.acquire());
+        assert!(third.as_mut().now_or_never().is_none());
+        drop(one);
+        third.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn lost_and_invented_tokens_are_made_good_when_nothing_runs() {
+        let jobs = Jobserver::new(2).unwrap();
+        let one = jobs.acquire().await.unwrap();
+        // A program takes a token and is killed, then another writes five it never took.
+        rustix::io::read(jobs.ends().0, &mut [0_u8; 1]).unwrap();
+        drop(one);
+        let one = jobs.acquire().await.unwrap();
+        rustix::io::write(jobs.ends().1, b"+++++").unwrap();
+        drop(one);
+        let _one = jobs.acquire().await.unwrap();
+        let _two = jobs.acquire().await.unwrap();
+        assert!(jobs.acquire().now_or_never().is_none());
+    }
+}

@@ -1,0 +1,220 @@
+//! Decides from an action what is mounted where. Pure: no file is looked at.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use vx_core::tree::{TreeEntry, TreeNode};
+use vx_core::{ActionSpec, Blob, RelPath, ServiceError, ServiceResult, Tree, places};
+
+use crate::guard::spec::Bind;
+
+/// Below these nothing else is mounted or placed.
+const RESERVED: &[&str] = &[places::CHECKOUT, places::TOOLCHAIN, places::HOME];
+
+/// The path below [`places::ROOT`] that `at` names.
+fn below_root(at: &str) -> ServiceResult<RelPath> {
+    let invalid = |why: &str| ServiceError::Invalid(format!("{at:?} {why}"));
+    let rest = at
+        .strip_prefix(places::ROOT)
+        .and_then(|rest| rest.strip_prefix('/'))
+        .filter(|rest| !rest.is_empty())
+        .ok_or_else(|| invalid("is not below /vx, where an action's inputs and outputs lie"))?;
+    let path = RelPath::new(rest).map_err(|error| ServiceError::Invalid(error.to_string()))?;
+    let inside = |reserved: &&str| {
+        at.strip_prefix(**reserved)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    if RESERVED.iter().any(|reserved| inside(&reserved)) {
+        return Err(invalid("lies where something else is mounted"));
+    }
+    Ok(path)
+}
+
+/// Where everything of an action goes.
+pub(crate) struct Layout {
+    /// Files, links and empty directories to be staged, below one directory.
+    pub(crate) staged: Tree,
+    /// Directories that must be there in the staged directory, for mounts.
+    pub(crate) mount_points: Vec<RelPath>,
+    /// The staged directory's entries that are mounted, read-only.
+    pub(crate) tops: Vec<String>,
+}
+
+impl Layout {
+    /// Lays an action out; `trees` are those it names, in its order.
+    ///
+    /// # Errors
+    /// When places collide or lie where they must not.
+    pub(crate) fn of(action: &ActionSpec, trees: Vec<Tree>) -> ServiceResult<Self> {
+        let staged = staged(action, trees)?;
+        let tops: BTreeSet<String> = staged
+            .entries()
+            .iter()
+            .filter_map(|entry| entry.path.as_str().split('/').next())
+            .map(str::to_owned)
+            .collect();
+        let mut mount_points = Vec::new();
+        let mut seen = BTreeSet::new();
+        let packages = action.packages.iter().map(|package| &package.at);
+        for at in packages.chain(action.collect.iter().map(|collect| &collect.at)) {
+            let path = below_root(at)?;
+            if !seen.insert(at) {
+                return Err(ServiceError::Invalid(format!("{at} is mounted twice")));
+            }
+            let top = path.as_str().split('/').next().unwrap_or_default();
+            if tops.contains(top) {
+                mount_points.push(path);
+            }
+        }
+        Ok(Self {
+            staged,
+            mount_points,
+            tops: tops.into_iter().collect(),
+        })
+    }
+
+    /// The mounts of the staged directory.
+    pub(crate) fn binds(&self, staging: &Path) -> Vec<Bind> {
+        self.tops
+            .iter()
+            .map(|top| Bind {
+                host: staging.join(top).to_string_lossy().into_owned(),
+                at: format!("{}/{top}", places::ROOT),
+                writable: false,
+            })
+            .collect()
+    }
+}
+
+/// Sorts mounts so that each comes before what lies below it.
+pub(crate) fn in_order(mut binds: Vec<Bind>) -> Vec<Bind> {
+    binds.sort_by(|a, b| a.at.split('/').cmp(b.at.split('/')));
+    binds
+}
+
+fn staged(action: &ActionSpec, trees: Vec<Tree>) -> ServiceResult<Tree> {
+    let mut entries = Vec::new();
+    for file in &action.files {
+        let path = below_root(&file.at)?;
+        if path.parent().is_none_or(|parent| parent.is_empty()) {
+            return Err(ServiceError::Invalid(format!(
+                "{} must lie in a directory below /vx",
+                file.at
+            )));
+        }
+        entries.push(TreeEntry {
+            path,
+            node: TreeNode::File {
+                blob: Blob {
+                    digest: file.digest,
+                    size: file.size,
+                },
+                executable: file.executable,
+            },
+        });
+    }
+    for (input, tree) in action.trees.iter().zip(trees) {
+        let base = below_root(&input.at)?;
+        if tree.entries().is_empty() {
+            entries.push(TreeEntry {
+                path: base,
+                node: TreeNode::EmptyDirectory,
+            });
+            continue;
+        }
+        entries.extend(tree.entries().iter().map(|entry| TreeEntry {
+            path: base.join(&entry.path),
+            node: entry.node.clone(),
+        }));
+    }
+    Tree::new(entries)
+        .map_err(|error| ServiceError::Invalid(format!("inputs of {}: {error}", action.label)))
+}
+
+#[cfg(test)]
+mod tests {
+    use vx_core::{Collect, CollectForm, Digest, FileInput, MessageFormat};
+
+    use super::*;
+
+    fn action() -> ActionSpec {
+        ActionSpec {
+            label: "test".to_owned(),
+            argv: vec!["true".to_owned()],
+            env: Vec::new(),
+            cwd: "/".to_owned(),
+            toolchain: "/".to_owned(),
+            checkout: None,
+            packages: Vec::new(),
+            files: Vec::new(),
+            trees: Vec::new(),
+            collect: Vec::new(),
+            messages: MessageFormat::Plain,
+        }
+    }
+
+    fn file(at: &str) -> FileInput {
+        FileInput {
+            at: at.to_owned(),
+            digest: Digest::of(b"x"),
+            size: 1,
+            executable: false,
+        }
+    }
+
+    #[test]
+    fn files_share_one_mount_and_collected_directories_lie_in_it() {
+        let mut action = action();
+        action.files = vec![
+            file("/vx/target/debug/deps/liba.rmeta"),
+            file("/vx/target/debug/deps/libb.rmeta"),
+        ];
+        action.collect = vec![
+            Collect {
+                at: "/vx/target/debug/build/a/out".to_owned(),
+                form: CollectForm::Files,
+            },
+            Collect {
+                at: "/vx/out".to_owned(),
+                form: CollectForm::Files,
+            },
+        ];
+        let layout = Layout::of(&action, Vec::new()).unwrap();
+        assert_eq!(layout.tops, ["target"]);
+        assert_eq!(
+            layout.mount_points,
+            [RelPath::new("target/debug/build/a/out").unwrap()]
+        );
+    }
+
+    #[test]
+    fn refuses_places_that_are_taken_or_outside() {
+        for at in [
+            "/etc/passwd",
+            "/vx/ws/src/lib.rs",
+            "/vx/toolchain/bin/rustc",
+            "/vx/../etc/x",
+            "/vx/file",
+            "/vx",
+        ] {
+            let mut action = action();
+            action.files = vec![file(at)];
+            assert!(Layout::of(&action, Vec::new()).is_err(), "{at}");
+        }
+        let mut twice = action();
+        twice.files = vec![file("/vx/a/b"), file("/vx/a/b")];
+        assert!(Layout::of(&twice, Vec::new()).is_err());
+    }
+
+    #[test]
+    fn parents_are_mounted_first() {
+        let bind = |at: &str| Bind {
+            host: String::new(),
+            at: at.to_owned(),
+            writable: false,
+        };
+        let sorted = in_order(vec![bind("/vx/a/b/c"), bind("/vx/a-b"), bind("/vx/a")]);
+        let order: Vec<_> = sorted.iter().map(|bind| bind.at.as_str()).collect();
+        assert_eq!(order, ["/vx/a", "/vx/a/b/c", "/vx/a-b"]);
+    }
+}
