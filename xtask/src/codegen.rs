@@ -53,7 +53,9 @@ pub(crate) fn check() -> Result<()> {
 /// A binding without the versions in its head: another release of the compiler that writes the
 /// same is no difference.
 fn unstamped(text: &str) -> String {
-    let kept = text.lines().filter(|line| !STAMPS.iter().any(|stamp| line.starts_with(stamp)));
+    let kept = text
+        .lines()
+        .filter(|line| !STAMPS.iter().any(|stamp| line.starts_with(stamp)));
     kept.flat_map(|line| [line, "\n"]).collect()
 }
 
@@ -76,7 +78,10 @@ fn generate() -> Result<Vec<(PathBuf, String)>> {
     let mut sources = Vec::new();
     for entry in fs::read_dir("schema")? {
         let path = Path::new("schema").join(entry?.file_name());
-        if path.extension().is_some_and(|extension| extension == "capnp") {
+        if path
+            .extension()
+            .is_some_and(|extension| extension == "capnp")
+        {
             sources.push(path);
         }
     }
@@ -91,12 +96,19 @@ fn generate() -> Result<Vec<(PathBuf, String)>> {
         command.file(source);
     }
     command.run().context("capnp did not accept the schema")?;
-    sources.iter().map(|source| binding(source, made.path())).collect()
+    sources
+        .iter()
+        .map(|source| binding(source, made.path()))
+        .collect()
 }
 
 fn binding(source: &Path, made: &Path) -> Result<(PathBuf, String)> {
-    let stem = source.file_stem().and_then(|stem| stem.to_str()).context("schema names are text")?;
+    let stem = source
+        .file_stem()
+        .and_then(|stem| stem.to_str())
+        .context("schema names are text")?;
     let name = format!("{stem}_capnp.rs");
-    let content = fs::read_to_string(made.join(&name)).with_context(|| format!("capnp made no {name}"))?;
+    let content =
+        fs::read_to_string(made.join(&name)).with_context(|| format!("capnp made no {name}"))?;
     Ok((Path::new(BINDINGS).join(name), content))
 }

@@ -59,13 +59,23 @@ fn show(vx: &Vx, project: &vx_corpus::Project, first: &Path, second: &Path) -> R
     }
     println!();
     println!(
-        "{:24} {:>9} {:>8} {:>6} {:>6}",
-        project.name, "seconds", "actions", "built", "hits"
+        "{:24} {:>9} {:>8} {:>6} {:>6} {:>10} {:>10}",
+        project.name, "seconds", "actions", "built", "hits", "streamed", "placed"
     );
     for (what, (seconds, report)) in &rows {
+        let streamed = report.transfer.direct_bytes + report.transfer.relayed_bytes;
         println!(
-            "{what:24} {seconds:>9.3} {:>8} {:>6} {:>6}",
-            report.totals.actions, report.totals.built, report.totals.hit
+            "{what:24} {seconds:>9.3} {:>8} {:>6} {:>6} {:>7} MB {:>7} MB",
+            report.totals.actions,
+            report.totals.built,
+            report.totals.hit,
+            streamed / 1_000_000,
+            report.transfer.placed_bytes / 1_000_000
+        );
+        println!(
+            "{:24} {:>9.3} of them from the request to its end",
+            "",
+            report.duration_ms / 1e3
         );
     }
     for (what, (_, report)) in &rows[1..] {

@@ -1,6 +1,5 @@
 //! The part of a build's report that the tasks show; `docs/report.md` has all of it.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
@@ -13,8 +12,7 @@ pub(crate) struct Report {
     pub(crate) success: bool,
     pub(crate) duration_ms: f64,
     pub(crate) totals: Totals,
-    #[serde(default)]
-    pub(crate) transfer: BTreeMap<String, serde_json::Value>,
+    pub(crate) transfer: Transfer,
 }
 
 /// Actions by outcome.
@@ -23,7 +21,14 @@ pub(crate) struct Totals {
     pub(crate) actions: u64,
     pub(crate) hit: u64,
     pub(crate) built: u64,
-    pub(crate) waited: u64,
+}
+
+/// Bytes by the way they went.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Transfer {
+    pub(crate) direct_bytes: u64,
+    pub(crate) relayed_bytes: u64,
+    pub(crate) placed_bytes: u64,
 }
 
 /// Reads the newest report below `workspace`.
