@@ -1,1 +1,35 @@
-//! The orchestrator.
+//! The orchestrator: plans builds, computes keys, schedules actions, writes reports.
+//!
+//! Data flows one way: a request is made ready ([`prepare`]), its actions are looked up
+//! ([`resolve`]) and run ([`schedule`], [`execute`]), final outputs are delivered
+//! ([`deliver`]), and a report is written ([`report`]). No artifact byte passes through here
+//! but final outputs where the store can't put them in place itself.
+
+mod blobs;
+mod context;
+mod deliver;
+mod dependency;
+mod diagnostics;
+mod durations;
+mod engine;
+mod environment;
+mod execute;
+mod files;
+mod graph;
+mod host;
+mod inflight;
+mod keys;
+mod memo;
+mod narrate;
+mod observe;
+mod payload;
+mod prepare;
+mod readsets;
+mod report;
+mod resolve;
+mod schedule;
+mod session;
+mod slots;
+mod sources;
+mod spec;
+mod statcache;

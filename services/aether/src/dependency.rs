@@ -1,0 +1,103 @@
+//! What an action takes of its dependencies, once they are there.
+
+use vx_core::digest::{Blob, Digest};
+use vx_core::result::ActionResult;
+use vx_core::{ActionKey, Output};
+use vx_plan::BuildOutput;
+
+use crate::context::BuildContext;
+use crate::graph::{Need, Role};
+use crate::keys::{DependencyPart, KeyParts};
+use crate::payload::{Payload, out_dir};
+
+/// An action that is done.
+#[derive(Clone, Debug)]
+pub struct Finished {
+    /// What it was published under; `None` when it could not be.
+    pub key: Option<ActionKey>,
+    /// What the key was made of.
+    pub parts: Option<KeyParts>,
+    /// What it left behind.
+    pub result: ActionResult,
+    /// The payload, decoded.
+    pub payload: Payload,
+}
+
+/// What of one dependency is used.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Used {
+    /// Files, each with the place where the action expects it.
+    Files(Vec<UsedFile>),
+    /// A build script's run.
+    Run {
+        /// What it said.
+        output: Box<BuildOutput>,
+        /// The tree in its `OUT_DIR`.
+        out_dir: Option<Digest>,
+        /// What stands for all of it in keys.
+        digest: Digest,
+    },
+}
+
+/// One file of a dependency.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UsedFile {
+    /// Where the action expects it.
+    pub place: String,
+    /// Its content.
+    pub blob: Blob,
+}
+
+/// What of a dependency that is done a need takes; `None` when its result lacks it.
+pub fn of_finished(context: &BuildContext, need: Need, finished: &Finished) -> Option<Used> {
+    if need.role == Role::Run {
+        return Some(Used::Run {
+            output: Box::new(finished.payload.build_output.clone().unwrap_or_default()),
+            out_dir: out_dir(&finished.result),
+            digest: finished.payload.run_digest(&finished.result),
+        });
+    }
+    files(context, need, &finished.result.outputs)
+}
+
+/// What of a dependency that still runs a need takes: only metadata is of use before the end.
+pub fn of_early(context: &BuildContext, need: Need, early: &[Output]) -> Option<Used> {
+    (need.role == Role::Rmeta).then(|| files(context, need, early))?
+}
+
+fn files(context: &BuildContext, need: Need, outputs: &[Output]) -> Option<Used> {
+    let mut used = Vec::new();
+    for file in &context.graph.files[need.unit] {
+        if !need.role.is(file.kind) {
+            continue;
+        }
+        let output = outputs.iter().find(|output| output.name == file.name);
+        match output {
+            Some(output) => used.push(UsedFile {
+                place: file.place.clone(),
+                blob: output.blob,
+            }),
+            None if file.optional => {}
+            None => return None,
+        }
+    }
+    (!used.is_empty()).then_some(Used::Files(used))
+}
+
+/// What enters a key for each need, in the graph's order.
+pub fn key_parts(context: &BuildContext, used: &[(Need, Used)]) -> Vec<DependencyPart> {
+    let mut parts = Vec::with_capacity(used.len());
+    for (need, used) in used {
+        match used {
+            Used::Files(files) => parts.extend(files.iter().map(|file| DependencyPart {
+                name: file.place.clone(),
+                digest: file.blob.digest,
+            })),
+            Used::Run { digest, .. } => parts.push(DependencyPart {
+                name: vx_plan::out_dir(&context.plan, need.unit),
+                digest: *digest,
+            }),
+        }
+    }
+    parts
+}

@@ -1,0 +1,365 @@
+//! One build from its request to its report.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use vx_core::error::ServiceResult;
+use vx_core::orchestrator::{
+    BuildEvent, BuildFailure, BuildObserver, BuildOutcome, BuildRequest, Executable, MessageLevel,
+    Totals,
+};
+use vx_core::places;
+use vx_plan::{PackageRoot, TargetKind};
+
+use crate::context::{BuildContext, BuildParts, Shared};
+use crate::deliver::{self, Delivery};
+use crate::durations::Durations;
+use crate::execute;
+use crate::narrate::{Narrator, Teller};
+use crate::prepare::{self, PrepareError, Prepared, Preparer};
+use crate::report::{self, Report, SCHEMA};
+use crate::schedule::{EngineFault, Scheduler};
+use crate::session::{Session, Sessions, Transfer};
+
+/// Builds; shared by all requests.
+pub struct Engine {
+    sessions: Arc<dyn Sessions>,
+    shared: Shared,
+    preparer: Preparer,
+    durations: Arc<Durations>,
+}
+
+/// A build that ended before it had a report.
+fn ended(result: BuildFailure, started: Instant) -> BuildOutcome {
+    BuildOutcome {
+        result: Err(result),
+        profile: String::new(),
+        executables: Vec::new(),
+        report: String::new(),
+        duration: started.elapsed(),
+        totals: Totals::default(),
+    }
+}
+
+struct Timing {
+    started: Instant,
+    started_seconds: u64,
+    planned: Duration,
+}
+
+impl Engine {
+    /// An engine that gets its services from `sessions`.
+    pub fn new(sessions: Arc<dyn Sessions>, shared: Shared, durations: Arc<Durations>) -> Self {
+        let preparer = Preparer::new(Arc::clone(&shared.stat_cache), Arc::clone(&durations));
+        Self {
+            sessions,
+            shared,
+            preparer,
+            durations,
+        }
+    }
+
+    /// Runs a build to its end. Dropping the future cancels it.
+    ///
+    /// # Errors
+    /// Never for what the user can do something about: that is in the outcome.
+    pub async fn build(
+        &self,
+        request: BuildRequest,
+        observer: Arc<dyn BuildObserver>,
+    ) -> ServiceResult<BuildOutcome> {
+        let (teller, telling) = Teller::start(observer);
+        let outcome = self.build_and_tell(request, &teller).await;
+        drop(teller);
+        // Everything is said before the outcome is: the client prints in that order.
+        let _ = telling.await;
+        outcome
+    }
+
+    async fn build_and_tell(
+        &self,
+        request: BuildRequest,
+        teller: &Teller,
+    ) -> ServiceResult<BuildOutcome> {
+        let started = Instant::now();
+        let started_seconds = report::now_seconds();
+        let run_id = report::new_run_id();
+        let plan_request = prepare::plan_request(&request);
+        let workspace = match prepare::locate(&plan_request).await {
+            Ok(workspace) => workspace,
+            Err(error) => return Ok(ended(BuildFailure::Request(error.to_string()), started)),
+        };
+        let session = match self.sessions.open(&run_id).await {
+            Ok(session) => session,
+            Err(error) => return Ok(ended(BuildFailure::Engine(error.to_string()), started)),
+        };
+        let (session, prepared) = match self
+            .prepare(session, &run_id, &plan_request, workspace)
+            .await
+        {
+            Ok(ready) => ready,
+            Err(PrepareError::Plan(error)) => {
+                return Ok(ended(BuildFailure::Request(error.to_string()), started));
+            }
+            Err(error) => return Ok(ended(BuildFailure::Engine(error.to_string()), started)),
+        };
+        let timing = Timing {
+            started,
+            started_seconds,
+            planned: started.elapsed(),
+        };
+        for message in &prepared.plan.messages {
+            teller
+                .message(MessageLevel::Rendered, format!("{message}\n"))
+                .await?;
+        }
+        teller
+            .tell(BuildEvent::Planned {
+                actions: prepared.plan.units.len() as u64,
+            })
+            .await?;
+        self.schedule(request, run_id, session, prepared, teller, timing)
+            .await
+    }
+
+    /// Plans; once more with new services when the store was lost on the way.
+    async fn prepare(
+        &self,
+        session: Arc<dyn Session>,
+        run_id: &str,
+        request: &vx_plan::PlanRequest,
+        workspace: vx_plan::Workspace,
+    ) -> Result<(Arc<dyn Session>, Prepared), PrepareError> {
+        let first = self
+            .preparer
+            .prepare(request, workspace.clone(), &*session.results())
+            .await;
+        match first {
+            Err(PrepareError::Service(error)) if execute::is_lost(&error) => {
+                let session = self.sessions.open(run_id).await?;
+                let prepared = self
+                    .preparer
+                    .prepare(request, workspace, &*session.results())
+                    .await?;
+                Ok((session, prepared))
+            }
+            other => Ok((session, other?)),
+        }
+    }
+
+    async fn schedule(
+        &self,
+        request: BuildRequest,
+        run_id: String,
+        session: Arc<dyn Session>,
+        prepared: Prepared,
+        teller: &Teller,
+        timing: Timing,
+    ) -> ServiceResult<BuildOutcome> {
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        let before = session.transfer().await;
+        let from_memo = prepared.from_memo;
+        let workspace = prepared.workspace.root.clone();
+        let mut narrator = Narrator::new(&prepared.plan, teller.clone(), message_places(&prepared));
+        let context = Arc::new(BuildContext::new(
+            BuildParts {
+                run_id: run_id.clone(),
+                shared: self.shared.clone(),
+                plan: prepared.plan,
+                graph: prepared.graph,
+                places: prepared.places,
+                workspace: workspace.clone(),
+                sysroot: prepared.workspace.toolchain.sysroot.clone(),
+                package_sources: prepared.package_sources,
+                env: request.env.clone(),
+                jobs: request.jobs.map_or(processors, |jobs| jobs as usize),
+            },
+            session,
+        ));
+        let mut scheduler = Scheduler::new(
+            Arc::clone(&context),
+            &*self.sessions,
+            &mut narrator,
+            request.keep_going,
+        );
+        let (result, outputs, fetched) = match run(&context, &mut scheduler, request.umask).await {
+            Ok(Some((outputs, fetched))) => (Ok(()), outputs, fetched),
+            Ok(None) => (Err(None), Vec::new(), 0),
+            Err(fault) => (Err(Some(fault.to_string())), Vec::new(), 0),
+        };
+        drop(scheduler);
+        self.note_durations(&context, &narrator);
+        let result = result.map_err(|fault| match fault {
+            Some(fault) => BuildFailure::Engine(fault),
+            None => BuildFailure::Actions {
+                failed: narrator.failures.clone(),
+            },
+        });
+        let transfer = context.session().transfer().await.since(before);
+        let errors = match &result {
+            Ok(()) => Vec::new(),
+            Err(BuildFailure::Actions { failed }) => failed.clone(),
+            Err(BuildFailure::Request(text) | BuildFailure::Engine(text)) => vec![text.clone()],
+        };
+        let totals = narrator.totals();
+        let written = report::write(
+            &workspace,
+            &Report {
+                schema: SCHEMA,
+                run_id: &run_id,
+                vx: "dev",
+                started: timing.started_seconds,
+                success: result.is_ok(),
+                errors: &errors,
+                duration_ms: milliseconds(timing.started.elapsed()),
+                plan: if from_memo { "memo" } else { "cargo" },
+                plan_ms: milliseconds(timing.planned),
+                totals,
+                actions: &narrator.actions,
+                transfer: Transfer {
+                    fetched,
+                    ..transfer
+                }
+                .into(),
+                outputs: &outputs,
+            },
+        );
+        let report = match written {
+            Ok(path) => path.to_string_lossy().into_owned(),
+            Err(error) => {
+                // A build that succeeded is not spoilt by a report that can't be written.
+                let text = format!("the report could not be written: {error}");
+                teller.message(MessageLevel::Warning, text).await?;
+                String::new()
+            }
+        };
+        Ok(BuildOutcome {
+            executables: if result.is_ok() {
+                executables(&context)
+            } else {
+                Vec::new()
+            },
+            result,
+            profile: profile_words(&context),
+            report,
+            duration: timing.started.elapsed(),
+            totals,
+        })
+    }
+
+    fn note_durations(&self, context: &BuildContext, narrator: &Narrator) {
+        use vx_core::orchestrator::ActionOutcome;
+        for (unit, action) in narrator.actions.iter().enumerate() {
+            if action.outcome == Some(ActionOutcome::Built) {
+                self.durations.note(&context.plan, unit, action.duration_ms);
+            }
+        }
+    }
+}
+
+/// Runs all actions and delivers; what was lost meanwhile is produced again. `None` when an
+/// action failed.
+async fn run(
+    context: &Arc<BuildContext>,
+    scheduler: &mut Scheduler<'_>,
+    umask: u32,
+) -> Result<Option<(Vec<String>, u64)>, EngineFault> {
+    loop {
+        scheduler.run().await?;
+        if !scheduler.succeeded() {
+            return Ok(None);
+        }
+        let finished = |unit| scheduler.finished(unit).cloned();
+        match deliver::deliver(context, finished, umask).await {
+            Ok(Delivery::Done { outputs, fetched }) => return Ok(Some((outputs, fetched))),
+            Ok(Delivery::Lost(units)) => scheduler.produce_again(&units)?,
+            Err(error) if execute::is_lost(&error) => scheduler.recover(error).await?,
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// What fixed places in messages stand for on this host.
+fn message_places(prepared: &Prepared) -> BTreeMap<String, String> {
+    let mut found = BTreeMap::from([(
+        places::CHECKOUT.to_owned(),
+        prepared.places.checkout.to_string_lossy().into_owned(),
+    )]);
+    for package in &prepared.plan.packages {
+        let (PackageRoot::Archive { place, .. } | PackageRoot::Tree { place, .. }) = &package.root
+        else {
+            continue;
+        };
+        let hosts = prepared.workspace.host_paths(&package.found_at);
+        let Some(host) = hosts.first().filter(|path| path.is_dir()) else {
+            continue;
+        };
+        let host = host.to_string_lossy().into_owned();
+        let name = Path::new(place).file_name().unwrap_or_default();
+        for kind in ["registry", "git"] {
+            found.insert(
+                format!("/cargo/{kind}/{}", name.to_string_lossy()),
+                host.clone(),
+            );
+        }
+        found.insert(place.clone(), host);
+    }
+    found
+}
+
+fn executables(context: &BuildContext) -> Vec<Executable> {
+    let plan = &context.plan;
+    let mut found = Vec::new();
+    for (unit, files) in context.graph.files.iter().enumerate() {
+        let this = &plan.units[unit];
+        let kind = match this.target.kind {
+            TargetKind::Bin => "bin",
+            TargetKind::ExampleBin => "example",
+            _ => continue,
+        };
+        let package = &plan.packages[this.package];
+        let name = files
+            .iter()
+            .filter(|file| file.kind == vx_plan::OutputKind::Executable)
+            .find_map(|file| file.final_name.as_ref());
+        if let Some(name) = name {
+            found.push(Executable {
+                name: this.target.name.clone(),
+                kind: kind.to_owned(),
+                package: package.name.clone(),
+                path: deliver::directory(context, unit)
+                    .join(name)
+                    .to_string_lossy()
+                    .into_owned(),
+                default_run: None,
+            });
+        }
+    }
+    found
+}
+
+/// The profile as cargo's last line describes it.
+fn profile_words(context: &BuildContext) -> String {
+    let plan = &context.plan;
+    let profile = plan.roots.first().map(|&root| &plan.units[root].profile);
+    let Some(profile) = profile else {
+        return format!("`{}` profile", plan.profile);
+    };
+    let optimized = if profile.opt_level == "0" {
+        "unoptimized"
+    } else {
+        "optimized"
+    };
+    let debuginfo = if profile.debuginfo == "0" {
+        ""
+    } else {
+        " + debuginfo"
+    };
+    format!("`{}` profile [{optimized}{debuginfo}]", plan.profile)
+}

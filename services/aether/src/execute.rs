@@ -1,0 +1,439 @@
+//! One execution: run, see what was read, publish.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use tokio::sync::watch;
+use vx_core::action::{Execution, Exit, OutputStream};
+use vx_core::error::{ServiceError, ServiceResult};
+use vx_core::key::RecordName;
+use vx_core::readset::ReadSet;
+use vx_core::{ActionResult, Digest, Output};
+use vx_plan::{BuildOutput, Mode};
+
+use crate::blobs;
+use crate::context::BuildContext;
+use crate::dependency::{self, Finished, Used};
+use crate::graph::Need;
+use crate::inflight::Progress;
+use crate::keys::{DependencyPart, KeyParts};
+use crate::payload::Payload;
+use crate::readsets;
+use crate::session::Session;
+use crate::sources::SourceError;
+use crate::spec::{self, Prepared};
+use crate::statcache::coarse_now_ns;
+
+/// How often an execution is repeated because of variables it named, or because files changed
+/// under it, before vx goes on without publishing.
+const MAX_ATTEMPTS: usize = 5;
+
+/// How an execution ended.
+#[derive(Debug)]
+pub enum ExecutionEnd {
+    /// It is published; what stands may be another's.
+    Published(Finished),
+    /// It succeeded, but what it read can't be told for sure, so it serves this build alone.
+    Unpublished {
+        /// What it left behind.
+        finished: Finished,
+        /// Why it is not published.
+        why: String,
+    },
+    /// The program failed.
+    Failed(Failure),
+    /// The store lacks these inputs.
+    Lost(Vec<Digest>),
+    /// Metadata it was started on did not stand.
+    Stale,
+    /// A service is gone.
+    Disconnected(ServiceError),
+    /// vx can't run it, whatever is tried.
+    Broken(String),
+}
+
+/// A program that failed.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    /// How it ended.
+    pub exit: Exit,
+    /// What it wrote to standard output.
+    pub stdout: Vec<u8>,
+    /// What it wrote to standard error.
+    pub stderr: Vec<u8>,
+    /// What a build script's directives complain of.
+    pub errors: Vec<String>,
+    /// The program and its arguments.
+    pub argv: Vec<String>,
+}
+
+/// Metadata of an execution that still runs, on which another was started.
+pub struct Prerequisite {
+    /// The execution.
+    pub progress: watch::Receiver<Progress>,
+    /// What is used of it.
+    pub need: Need,
+    /// As it was announced.
+    pub used: Used,
+}
+
+/// Everything one execution needs.
+pub struct Job {
+    /// The build it belongs to.
+    pub context: Arc<BuildContext>,
+    /// The unit.
+    pub unit: usize,
+    /// What is used of its dependencies.
+    pub used: Vec<(Need, Used)>,
+    /// Variables that earlier read sets name.
+    pub env_names: BTreeSet<String>,
+    /// What it was started on before it was published.
+    pub prerequisites: Vec<Prerequisite>,
+    /// What it is expected to be keyed by, for claims between homes.
+    pub fingerprint: Digest,
+}
+
+/// Runs a job to its end.
+pub async fn run(job: Job, progress: watch::Sender<Progress>) -> ExecutionEnd {
+    let session = job.context.session();
+    match attempt_until_settled(&job, &*session, &progress).await {
+        Ok(end) => end,
+        Err(error) if is_lost(&error) => ExecutionEnd::Disconnected(error),
+        Err(error) => ExecutionEnd::Broken(error.to_string()),
+    }
+}
+
+/// Whether the services behind a session are gone, so that a new one may succeed.
+pub fn is_lost(error: &ServiceError) -> bool {
+    error.is_disconnected() || *error == ServiceError::Revoked
+}
+
+async fn attempt_until_settled(
+    job: &Job,
+    session: &dyn Session,
+    progress: &watch::Sender<Progress>,
+) -> ServiceResult<ExecutionEnd> {
+    let context = &job.context;
+    let mut learned: BTreeMap<String, String> = BTreeMap::new();
+    learn(context, &mut learned, &BTreeSet::new(), &job.env_names);
+    let mut attempt = 0;
+    let (finished, set, why) = loop {
+        attempt += 1;
+        let prepared = match spec::prepare(context, session, job.unit, &job.used, &learned).await {
+            Ok(prepared) => prepared,
+            Err(SourceError::Store(error)) => return Err(error),
+            Err(error) => return Ok(ExecutionEnd::Broken(error.to_string())),
+        };
+        let started_ns = coarse_now_ns();
+        let ran = match run_once(job, session, &prepared, progress).await? {
+            Ok(ran) => ran,
+            Err(ExecutionEnd::Lost(lost)) => {
+                let archives_only = lost.iter().all(|digest| prepared.archives.contains(digest));
+                if archives_only && attempt < MAX_ATTEMPTS {
+                    continue;
+                }
+                return Ok(ExecutionEnd::Lost(lost));
+            }
+            Err(ExecutionEnd::Failed(failure)) => {
+                let named = named_in_failure(job, &failure);
+                if attempt < MAX_ATTEMPTS && learn(context, &mut learned, &prepared.given, &named) {
+                    continue;
+                }
+                return Ok(ExecutionEnd::Failed(failure));
+            }
+            Err(end) => return Ok(end),
+        };
+        let named: BTreeSet<String> = ran.set.env.iter().cloned().collect();
+        if attempt < MAX_ATTEMPTS && learn(context, &mut learned, &prepared.given, &named) {
+            continue;
+        }
+        let mut set = ran.set.clone();
+        // What vx and cargo set is in the static part; only what the caller's environment
+        // could give is observed.
+        set.env.retain(|name| !prepared.given.contains(name));
+        set.takes_path = ran.payload.takes_path;
+        let dependencies = dependency::key_parts(context, &job.used);
+        let (parts, newest_ns) = observe(job, &dependencies, &set)?;
+        let changed = newest_ns >= started_ns;
+        if changed && attempt < MAX_ATTEMPTS {
+            continue;
+        }
+        let finished = Finished {
+            key: None,
+            parts: Some(parts),
+            result: ActionResult {
+                payload: ran.payload.encode(),
+                outputs: ran.outputs,
+            },
+            payload: ran.payload,
+        };
+        break (
+            finished,
+            set,
+            changed.then(|| "inputs kept changing while it ran".to_owned()),
+        );
+    };
+    if !prerequisites_stand(job).await {
+        return Ok(ExecutionEnd::Stale);
+    }
+    match why {
+        Some(why) => Ok(ExecutionEnd::Unpublished { finished, why }),
+        None => publish(job, session, finished, &set)
+            .await
+            .map(ExecutionEnd::Published),
+    }
+}
+
+/// Adds the values of named variables that are set and not given yet; whether there were any.
+fn learn(
+    context: &BuildContext,
+    learned: &mut BTreeMap<String, String>,
+    given: &BTreeSet<String>,
+    names: &BTreeSet<String>,
+) -> bool {
+    let mut added = false;
+    for name in names {
+        if given.contains(name) || learned.contains_key(name) {
+            continue;
+        }
+        if let Some(value) = context.env.get(name) {
+            learned.insert(name.clone(), value.clone());
+            added = true;
+        }
+    }
+    added
+}
+
+struct Ran {
+    outputs: Vec<Output>,
+    payload: Payload,
+    set: ReadSet,
+}
+
+/// Runs the program once, in its turn.
+async fn run_once(
+    job: &Job,
+    session: &dyn Session,
+    prepared: &Prepared,
+    progress: &watch::Sender<Progress>,
+) -> ServiceResult<Result<Ran, ExecutionEnd>> {
+    let context = &job.context;
+    let execution = {
+        let _job = context
+            .jobs
+            .acquire()
+            .await
+            .map_err(|_| ServiceError::failed("the build's job limit was closed"))?;
+        let priority = context.graph.remaining_ms[job.unit];
+        let _slot = context.shared.slots.acquire(priority).await;
+        progress.send_modify(|progress| progress.started = true);
+        let observer = Arc::new(Announce {
+            progress: progress.clone(),
+        });
+        session.execute(prepared.spec.clone(), observer).await?
+    };
+    let (exit, outputs, duration, marked) = match execution {
+        Execution::Ran {
+            exit,
+            outputs,
+            duration,
+            marked,
+        } => (exit, outputs, duration, marked),
+        Execution::InputsMissing(lost) => return Ok(Err(ExecutionEnd::Lost(lost))),
+        Execution::Unable(why) => {
+            return Ok(Err(ExecutionEnd::Broken(format!(
+                "{} could not be run: {why}",
+                prepared.spec.label
+            ))));
+        }
+    };
+    let store = session.store();
+    let failure = |stdout, stderr, errors| {
+        Err(ExecutionEnd::Failed(Failure {
+            exit,
+            stdout,
+            stderr,
+            errors,
+            argv: prepared.spec.argv.clone(),
+        }))
+    };
+    if !exit.success() {
+        let stdout = text(&*store, &outputs, "stdout").await?;
+        let stderr = text(&*store, &outputs, "stderr").await?;
+        return Ok(failure(stdout, stderr, Vec::new()));
+    }
+    let duration_ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    let plan = &context.plan;
+    match plan.units[job.unit].mode {
+        Mode::Compile => {
+            let name = vx_plan::dep_info_name(&plan.units[job.unit]);
+            let dep_info = text(&*store, &outputs, &name).await?;
+            let dep_info = match vx_plan::parse_dep_info(&dep_info) {
+                Ok(dep_info) => dep_info,
+                Err(error) => {
+                    return Ok(Err(ExecutionEnd::Broken(format!(
+                        "{}: rustc's dep-info could not be understood: {error}",
+                        prepared.spec.label
+                    ))));
+                }
+            };
+            let takes_path = marked
+                .iter()
+                .any(|output| output != "stderr" && output != "stdout" && *output != name);
+            Ok(Ok(Ran {
+                set: readsets::of_compile(&prepared.spec.cwd, &dep_info),
+                payload: Payload::new(duration_ms, None, takes_path),
+                outputs,
+            }))
+        }
+        Mode::RunBuildScript => {
+            let stdout = text(&*store, &outputs, "stdout").await?;
+            let output = match vx_plan::parse_build_output(plan, job.unit, &stdout) {
+                Ok(output) => output,
+                Err(error) => {
+                    let stderr = text(&*store, &outputs, "stderr").await?;
+                    return Ok(failure(stdout, stderr, vec![error.to_string()]));
+                }
+            };
+            if !output.errors.is_empty() {
+                let stderr = text(&*store, &outputs, "stderr").await?;
+                let errors = output.errors.clone();
+                return Ok(failure(stdout, stderr, errors));
+            }
+            let takes_path =
+                marked.iter().any(|name| name == crate::payload::OUT_DIR) || says_path(&output);
+            Ok(Ok(Ran {
+                set: readsets::of_build_script(plan, job.unit, &output),
+                payload: Payload::new(duration_ms, Some(output), takes_path),
+                outputs,
+            }))
+        }
+    }
+}
+
+/// Whether what a build script passes on holds the checkout's place. Search paths do not
+/// count: they only lead to files, whose content is in the keys of those who use them.
+fn says_path(output: &BuildOutput) -> bool {
+    let holds = |text: &String| text.contains(vx_core::places::CHECKOUT);
+    output.env.iter().any(|(_, value)| holds(value))
+        || output.cfgs.iter().any(holds)
+        || output.metadata.iter().any(|(_, value)| holds(value))
+}
+
+async fn text(
+    store: &dyn vx_core::Store,
+    outputs: &[Output],
+    name: &str,
+) -> ServiceResult<Vec<u8>> {
+    let Some(output) = outputs.iter().find(|output| output.name == name) else {
+        return Ok(Vec::new());
+    };
+    blobs::read(store, output.blob).await?.ok_or_else(|| {
+        ServiceError::Failed(format!("the store lost {name} of an action that just ran"))
+    })
+}
+
+/// Variables a failed program says it misses.
+fn named_in_failure(job: &Job, failure: &Failure) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    match job.context.plan.units[job.unit].mode {
+        Mode::RunBuildScript => {
+            let said = vx_plan::parse_failed_output(&failure.stdout);
+            names.extend(said.rerun_if_env_changed);
+        }
+        Mode::Compile => {
+            // rustc writes no dep-info when `env!` fails; its message names the variable.
+            let stderr = String::from_utf8_lossy(&failure.stderr);
+            for rest in stderr.split("environment variable `").skip(1) {
+                if let Some((name, tail)) = rest.split_once('`')
+                    && tail.starts_with(" not defined at compile time")
+                {
+                    names.insert(name.to_owned());
+                }
+            }
+        }
+    }
+    names
+}
+
+fn observe(
+    job: &Job,
+    dependencies: &[DependencyPart],
+    set: &ReadSet,
+) -> ServiceResult<(KeyParts, i128)> {
+    let context = &job.context;
+    let static_digest = context.graph.statics[job.unit];
+    tokio::task::block_in_place(|| context.observer().parts(static_digest, dependencies, set))
+        .map_err(|error| ServiceError::Failed(format!("an input could not be read: {error}")))
+}
+
+async fn prerequisites_stand(job: &Job) -> bool {
+    for prerequisite in &job.prerequisites {
+        let mut progress = prerequisite.progress.clone();
+        let Ok(seen) = progress.wait_for(|progress| progress.end.is_some()).await else {
+            return false;
+        };
+        let finished = match seen.end.as_deref() {
+            Some(
+                ExecutionEnd::Published(finished) | ExecutionEnd::Unpublished { finished, .. },
+            ) => finished,
+            _ => return false,
+        };
+        let stands = dependency::of_finished(&job.context, prerequisite.need, finished);
+        if stands.as_ref() != Some(&prerequisite.used) {
+            return false;
+        }
+    }
+    true
+}
+
+async fn publish(
+    job: &Job,
+    session: &dyn Session,
+    mut finished: Finished,
+    set: &ReadSet,
+) -> ServiceResult<Finished> {
+    let parts = finished
+        .parts
+        .as_ref()
+        .ok_or_else(|| ServiceError::failed("an execution without key parts"))?;
+    let key = parts.key();
+    let results = session.results();
+    let standing = results.publish(key, finished.result.clone()).await?;
+    let name = RecordName::from(job.context.graph.statics[job.unit]);
+    let record = postcard::to_stdvec(set).expect("plain values always encode");
+    results.record(name, Bytes::from(record)).await?;
+    if session.shared() {
+        results.release(job.fingerprint).await?;
+    }
+    if let Some(payload) = Payload::decode(&standing.payload) {
+        finished.payload = payload;
+        finished.result = standing;
+    }
+    finished.key = Some(key);
+    Ok(finished)
+}
+
+/// Passes on what is stored while the program runs.
+struct Announce {
+    progress: watch::Sender<Progress>,
+}
+
+#[async_trait]
+impl vx_core::Observer for Announce {
+    async fn wrote(&self, _stream: OutputStream, _bytes: Bytes) -> ServiceResult<()> {
+        // Shown when the action is done, from what is stored: an execution that is repeated
+        // would show everything twice.
+        Ok(())
+    }
+
+    async fn stored(&self, output: Output) -> ServiceResult<()> {
+        self.progress.send_modify(|progress| {
+            progress.early.retain(|earlier| earlier.name != output.name);
+            progress.early.push(output);
+        });
+        Ok(())
+    }
+}

@@ -1,0 +1,158 @@
+//! The plan as the scheduler sees it: who needs what of whom, and what is urgent.
+
+use vx_core::key::StaticDigest;
+use vx_plan::{Mode, OutputFile, OutputKind, Plan, needs, outputs};
+
+/// What of a dependency an action depends on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Role {
+    /// A library's metadata.
+    Rmeta,
+    /// A library's linkable files.
+    Rlib,
+    /// A proc macro.
+    Dylib,
+    /// A compiled build script.
+    Program,
+    /// What a build script said and wrote.
+    Run,
+}
+
+/// One need.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Need {
+    /// Whose.
+    pub unit: usize,
+    /// What.
+    pub role: Role,
+}
+
+impl Role {
+    /// Whether a file of this kind is meant.
+    pub fn is(self, kind: OutputKind) -> bool {
+        match self {
+            Self::Rmeta => kind == OutputKind::Rmeta,
+            Self::Rlib => kind.is_linkable(),
+            Self::Dylib => kind == OutputKind::Dylib,
+            Self::Program => kind == OutputKind::Executable,
+            Self::Run => false,
+        }
+    }
+}
+
+/// The scheduler's view of a plan.
+pub struct Graph {
+    /// What each unit needs.
+    pub needs: Vec<Vec<Need>>,
+    /// Who needs something of each unit.
+    pub consumers: Vec<Vec<usize>>,
+    /// The files each unit writes.
+    pub files: Vec<Vec<OutputFile>>,
+    /// Each unit's static part.
+    pub statics: Vec<StaticDigest>,
+    /// The longest way from each unit to the end of the build, in milliseconds.
+    pub remaining_ms: Vec<u64>,
+}
+
+impl Graph {
+    /// The graph of a plan, with each unit's static part and expected duration in
+    /// milliseconds.
+    pub fn new(plan: &Plan, statics: Vec<StaticDigest>, durations_ms: &[u64]) -> Self {
+        let count = plan.units.len();
+        let needs: Vec<Vec<Need>> = (0..count).map(|unit| needs_of(plan, unit)).collect();
+        let mut consumers = vec![Vec::new(); count];
+        for (unit, needs) in needs.iter().enumerate() {
+            for need in needs {
+                if consumers[need.unit].last() != Some(&unit) {
+                    consumers[need.unit].push(unit);
+                }
+            }
+        }
+        for list in &mut consumers {
+            list.sort_unstable();
+            list.dedup();
+        }
+        let remaining_ms = remaining(&consumers, durations_ms);
+        Self {
+            needs,
+            consumers,
+            files: (0..count).map(|unit| outputs(plan, unit)).collect(),
+            statics,
+            remaining_ms,
+        }
+    }
+}
+
+fn needs_of(plan: &Plan, unit: usize) -> Vec<Need> {
+    let needs = needs(plan, unit);
+    let mut all = Vec::new();
+    let mut add = |units: &[usize], role: Role| {
+        all.extend(units.iter().map(|&unit| Need { unit, role }));
+    };
+    add(&needs.rmeta, Role::Rmeta);
+    add(&needs.rlib, Role::Rlib);
+    add(&needs.dylib, Role::Dylib);
+    add(needs.build_script_binary.as_slice(), Role::Program);
+    add(needs.own_build_script.as_slice(), Role::Run);
+    add(&needs.native_out_dirs, Role::Run);
+    add(&needs.plugin_out_dirs, Role::Run);
+    add(&needs.links_metadata, Role::Run);
+    // What cargo's configuration says in a build script's place needs no program.
+    all.retain(|need| {
+        !(plan.units[unit].mode == Mode::RunBuildScript && plan.units[unit].overridden.is_some())
+            || need.role != Role::Program
+    });
+    all.sort_unstable();
+    all.dedup();
+    all
+}
+
+/// The longest path from each unit to a unit nobody needs.
+fn remaining(consumers: &[Vec<usize>], durations_ms: &[u64]) -> Vec<u64> {
+    let mut remaining = vec![None; consumers.len()];
+    for start in 0..consumers.len() {
+        // Depth first, without recursion: a chain of packages can be long.
+        let mut stack = vec![start];
+        while let Some(&unit) = stack.last() {
+            if remaining[unit].is_some() {
+                stack.pop();
+                continue;
+            }
+            let open: Vec<usize> = consumers[unit]
+                .iter()
+                .copied()
+                .filter(|&consumer| remaining[consumer].is_none())
+                .collect();
+            if open.is_empty() {
+                let beyond = consumers[unit]
+                    .iter()
+                    .filter_map(|&consumer| remaining[consumer])
+                    .max()
+                    .unwrap_or(0);
+                remaining[unit] = Some(beyond + durations_ms[unit]);
+                stack.pop();
+            } else {
+                stack.extend(open);
+            }
+        }
+    }
+    remaining
+        .into_iter()
+        .map(|value| value.unwrap_or(0))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_way_counts() {
+        // 0 is needed by 1 and 2, both by 3.
+        let consumers = vec![vec![1, 2], vec![3], vec![3], vec![]];
+        assert_eq!(
+            remaining(&consumers, &[1, 10, 100, 1000]),
+            [1101, 1010, 1100, 1000]
+        );
+    }
+}

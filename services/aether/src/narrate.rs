@@ -1,0 +1,357 @@
+//! What a build tells: events to whoever asked for it, entries for the report.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use vx_core::error::{ServiceError, ServiceResult};
+use vx_core::orchestrator::{ActionOutcome, BuildEvent, BuildObserver, MessageLevel, Totals};
+use vx_plan::{Mode, Plan};
+
+use crate::blobs;
+use crate::context::BuildContext;
+use crate::dependency::Finished;
+use crate::diagnostics::{self, Diagnostics};
+use crate::execute::Failure;
+use crate::report::ActionReport;
+use crate::resolve::Miss;
+
+/// Events on their way to the caller; past it the build waits for the caller to read.
+const EVENTS: usize = 512;
+
+/// How long an observer may take for one event before the caller counts as gone.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Sends events in order, from a task of its own.
+#[derive(Clone)]
+pub struct Teller {
+    events: mpsc::Sender<BuildEvent>,
+}
+
+impl Teller {
+    /// Starts telling `observer`. The task ends when the teller is dropped and all is said.
+    pub fn start(observer: Arc<dyn BuildObserver>) -> (Self, tokio::task::JoinHandle<()>) {
+        let (events, mut queue) = mpsc::channel(EVENTS);
+        let task = tokio::spawn(async move {
+            while let Some(event) = queue.recv().await {
+                match tokio::time::timeout(PATIENCE, observer.event(event)).await {
+                    Ok(Ok(())) => {}
+                    // Closing the queue tells the build that nobody listens.
+                    _ => return,
+                }
+            }
+        });
+        (Self { events }, task)
+    }
+
+    /// Tells an event.
+    ///
+    /// # Errors
+    /// When the caller is gone.
+    pub async fn tell(&self, event: BuildEvent) -> ServiceResult<()> {
+        self.events
+            .send(event)
+            .await
+            .map_err(|_| ServiceError::Failed("whoever asked for the build is gone".to_owned()))
+    }
+
+    /// Tells text.
+    ///
+    /// # Errors
+    /// When the caller is gone.
+    pub async fn message(&self, level: MessageLevel, text: impl Into<String>) -> ServiceResult<()> {
+        let text = text.into();
+        self.tell(BuildEvent::Message { level, text }).await
+    }
+}
+
+/// Follows the actions of one build.
+pub struct Narrator {
+    teller: Teller,
+    /// Entries for the report, in the plan's order.
+    pub actions: Vec<ActionReport>,
+    /// One line for each action that failed.
+    pub failures: Vec<String>,
+    announced: BTreeSet<usize>,
+    told: BTreeSet<usize>,
+    /// Places of packages and where they are on this host, for messages.
+    places: BTreeMap<String, String>,
+}
+
+impl Narrator {
+    /// A narrator of a plan.
+    pub fn new(plan: &Plan, teller: Teller, places: BTreeMap<String, String>) -> Self {
+        let actions = plan
+            .units
+            .iter()
+            .map(|unit| {
+                let package = &plan.packages[unit.package];
+                ActionReport {
+                    id: format!("{}-{}", package.name, unit.identity),
+                    package: format!("{} {}", package.name, package.version),
+                    unit: unit_label(unit),
+                    kind: match unit.mode {
+                        Mode::Compile => "compile",
+                        Mode::RunBuildScript => "run-build-script",
+                    },
+                    outcome: None,
+                    key: None,
+                    reason: None,
+                    waited_for: None,
+                    duration_ms: 0,
+                    parts: None,
+                }
+            })
+            .collect();
+        Self {
+            teller,
+            actions,
+            failures: Vec::new(),
+            announced: BTreeSet::new(),
+            told: BTreeSet::new(),
+            places,
+        }
+    }
+
+    /// Actions by outcome.
+    pub fn totals(&self) -> Totals {
+        let mut totals = Totals {
+            actions: self.actions.len() as u64,
+            ..Totals::default()
+        };
+        for action in &self.actions {
+            match action.outcome {
+                Some(ActionOutcome::Hit) => totals.hit += 1,
+                Some(ActionOutcome::Built) => totals.built += 1,
+                Some(ActionOutcome::Waited) => totals.waited += 1,
+                Some(ActionOutcome::Failed) => totals.failed += 1,
+                Some(ActionOutcome::Skipped) | None => totals.skipped += 1,
+            }
+        }
+        totals
+    }
+
+    /// An action was not found.
+    pub fn missed(&mut self, unit: usize, miss: &Miss) {
+        let action = &mut self.actions[unit];
+        if action.reason.is_none() {
+            action.reason = Some(
+                match (miss.takes_path, miss.known) {
+                    (true, _) => "path",
+                    (false, true) => "changed",
+                    (false, false) => "new",
+                }
+                .to_owned(),
+            );
+        }
+    }
+
+    /// An action waits for another build's.
+    pub fn waits(&mut self, unit: usize, owner: &str) {
+        self.actions[unit].waited_for = Some(owner.to_owned());
+    }
+
+    /// Sets what became of an action that leaves nothing behind.
+    pub fn outcome(&mut self, unit: usize, outcome: ActionOutcome, reason: &str) {
+        let action = &mut self.actions[unit];
+        action.outcome = Some(outcome);
+        if !reason.is_empty() {
+            action.reason = Some(reason.to_owned());
+        }
+    }
+
+    /// An action's program starts.
+    ///
+    /// # Errors
+    /// When the caller is gone.
+    pub async fn started(&mut self, context: &BuildContext, unit: usize) -> ServiceResult<()> {
+        let package = context.plan.units[unit].package;
+        let event = BuildEvent::Started {
+            action: unit as u64,
+            package: context.package_label(unit),
+            unit: format!(
+                "{}({})",
+                context.package_name(unit),
+                unit_label(&context.plan.units[unit])
+            ),
+            announce: self.announced.insert(package),
+        };
+        self.teller.tell(event).await
+    }
+
+    /// An action is done.
+    ///
+    /// # Errors
+    /// When the caller or the store is gone.
+    pub async fn finished(
+        &mut self,
+        context: &BuildContext,
+        unit: usize,
+        finished: &Finished,
+        outcome: ActionOutcome,
+        note: &str,
+    ) -> ServiceResult<()> {
+        let action = &mut self.actions[unit];
+        action.outcome = Some(outcome);
+        action.key = finished.key.map(|key| key.to_string());
+        action.duration_ms = finished.payload.duration_ms;
+        if outcome == ActionOutcome::Built {
+            action.parts.clone_from(&finished.parts);
+        }
+        if finished.payload.takes_path && outcome == ActionOutcome::Built {
+            action.reason = Some("path".to_owned());
+        }
+        if outcome == ActionOutcome::Hit {
+            action.reason = None;
+        }
+        if !note.is_empty() {
+            action.reason = Some(note.to_owned());
+        }
+        if self.told.insert(unit) {
+            self.messages(context, unit, finished).await?;
+        }
+        self.teller
+            .tell(BuildEvent::Finished {
+                action: unit as u64,
+                outcome,
+            })
+            .await
+    }
+
+    /// Shows what an action said when it ran, now or earlier.
+    async fn messages(
+        &mut self,
+        context: &BuildContext,
+        unit: usize,
+        finished: &Finished,
+    ) -> ServiceResult<()> {
+        let this = &context.plan.units[unit];
+        let package = &context.plan.packages[this.package];
+        if !package.is_local {
+            return Ok(());
+        }
+        if let Some(output) = &finished.payload.build_output {
+            for warning in &output.warnings {
+                let text = format!("{}@{}: {warning}", package.name, package.version);
+                self.teller.message(MessageLevel::Warning, text).await?;
+            }
+            return Ok(());
+        }
+        let Some(stderr) = finished.result.output("stderr") else {
+            return Ok(());
+        };
+        let store = context.session().store();
+        // Words that are lost are not worth a failed build.
+        let Some(stderr) = blobs::read(&*store, stderr.blob).await? else {
+            tracing::warn!(action = %self.actions[unit].id, "its messages were lost");
+            return Ok(());
+        };
+        let found = diagnostics::parse(&stderr);
+        self.rendered(&found).await?;
+        if let Some(summary) = found.warning_summary(&package.name, &unit_label(this)) {
+            self.teller.message(MessageLevel::Warning, summary).await?;
+        }
+        Ok(())
+    }
+
+    async fn rendered(&self, found: &Diagnostics) -> ServiceResult<()> {
+        for text in &found.rendered {
+            let text = self.on_this_host(text);
+            self.teller.message(MessageLevel::Rendered, text).await?;
+        }
+        Ok(())
+    }
+
+    /// Fixed places are of no use to people: what they stand for is.
+    fn on_this_host(&self, text: &str) -> String {
+        let mut text = text.to_owned();
+        for (place, host) in self.places.iter().rev() {
+            if text.contains(place.as_str()) {
+                text = text.replace(place.as_str(), host);
+            }
+        }
+        text
+    }
+
+    /// An action failed.
+    ///
+    /// # Errors
+    /// When the caller is gone.
+    pub async fn failed(
+        &mut self,
+        context: &BuildContext,
+        unit: usize,
+        failure: &Failure,
+    ) -> ServiceResult<()> {
+        self.outcome(unit, ActionOutcome::Failed, "");
+        let this = &context.plan.units[unit];
+        let line = match this.mode {
+            Mode::Compile => {
+                let found = diagnostics::parse(&failure.stderr);
+                self.rendered(&found).await?;
+                let mut line = found.failure_summary(context.package_name(unit), &unit_label(this));
+                if found.errors == 0 {
+                    line.push_str(&format!(
+                        "\n\nCaused by:\n  process didn't exit successfully: `{}` ({})",
+                        failure.argv.join(" "),
+                        exit_words(failure)
+                    ));
+                }
+                line
+            }
+            Mode::RunBuildScript => build_script_failure(context, unit, failure),
+        };
+        self.failures.push(self.on_this_host(&line));
+        self.teller
+            .tell(BuildEvent::Finished {
+                action: unit as u64,
+                outcome: ActionOutcome::Failed,
+            })
+            .await
+    }
+}
+
+/// Cargo's words for a build script that failed.
+fn build_script_failure(context: &BuildContext, unit: usize, failure: &Failure) -> String {
+    let mut text = format!(
+        "failed to run custom build command for `{}`\n\nCaused by:\n  process didn't exit successfully: `{}` ({})",
+        context.package_label(unit),
+        failure.argv.join(" "),
+        exit_words(failure)
+    );
+    for error in &failure.errors {
+        text.push_str(&format!("\n  {error}"));
+    }
+    for (name, bytes) in [("stdout", &failure.stdout), ("stderr", &failure.stderr)] {
+        let content = String::from_utf8_lossy(bytes);
+        if !content.trim().is_empty() {
+            text.push_str(&format!("\n  --- {name}\n"));
+            let lines: Vec<String> = content.lines().map(|line| format!("  {line}")).collect();
+            text.push_str(&lines.join("\n"));
+        }
+    }
+    text
+}
+
+fn exit_words(failure: &Failure) -> String {
+    match failure.exit {
+        vx_core::Exit::Code(code) => format!("exit status: {code}"),
+        vx_core::Exit::Signal(signal) => format!("signal: {signal}"),
+    }
+}
+
+/// A unit within its package, as cargo names it.
+fn unit_label(unit: &vx_plan::Unit) -> String {
+    use vx_plan::TargetKind;
+    let name = &unit.target.name;
+    match (&unit.target.kind, unit.mode) {
+        (_, Mode::RunBuildScript) => "build script run".to_owned(),
+        (TargetKind::Lib(_), _) => "lib".to_owned(),
+        (TargetKind::Bin, _) => format!("bin \"{name}\""),
+        (TargetKind::ExampleBin | TargetKind::ExampleLib(_), _) => format!("example \"{name}\""),
+        (TargetKind::Test, _) => format!("test \"{name}\""),
+        (TargetKind::Bench, _) => format!("bench \"{name}\""),
+        (TargetKind::BuildScript, _) => "build script".to_owned(),
+    }
+}

@@ -1,0 +1,290 @@
+//! Observing the host: what a read set names, as it is now.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use vx_core::RelPath;
+use vx_core::digest::Digest;
+use vx_core::readset::{Observed, Read, ReadKind, ReadPlace};
+
+use crate::statcache::{Stamp, StatCache};
+
+/// How deep a directory tree is followed; deeper is a loop or not a source tree.
+const MAX_DEPTH: usize = 64;
+
+/// Where the symbolic places of reads are on this host, for one build.
+#[derive(Clone, Debug)]
+pub struct Places {
+    /// The checkout's directory.
+    pub checkout: PathBuf,
+    /// `CARGO_HOME`.
+    pub cargo_home: PathBuf,
+    /// Directories of the checkout that no action sees, so that no observation does either.
+    pub hidden: Vec<RelPath>,
+}
+
+impl Places {
+    /// A read's path on this host.
+    pub fn host_path(&self, place: &ReadPlace) -> PathBuf {
+        match place {
+            ReadPlace::Checkout(path) => path.under(&self.checkout),
+            ReadPlace::CargoHome(path) => path.under(&self.cargo_home),
+            ReadPlace::Host(path) => PathBuf::from(path),
+        }
+    }
+}
+
+/// What was observed, and how new the newest of it is.
+pub struct Observation {
+    /// What is there.
+    pub observed: Observed,
+    /// The latest change or modification time of any file that was looked at, in nanoseconds
+    /// since the epoch.
+    pub newest_ns: i128,
+}
+
+/// Observes one read.
+///
+/// # Errors
+/// When something is there and can't be read.
+pub fn observe(cache: &StatCache, places: &Places, read: &Read) -> io::Result<Observation> {
+    let mut eye = Eye {
+        cache,
+        places,
+        newest_ns: i128::MIN,
+    };
+    let path = places.host_path(&read.place);
+    let observed = match read.kind {
+        ReadKind::Content => eye.content(&path),
+        ReadKind::Listing => eye.listing(&path),
+        ReadKind::Tree => eye.tree(&path),
+        ReadKind::Existence => eye.existence(&path),
+    };
+    match observed {
+        Ok(observed) => Ok(Observation {
+            observed,
+            newest_ns: eye.newest_ns,
+        }),
+        Err(error) => Err(io::Error::new(
+            error.kind(),
+            format!("{}: {error}", path.display()),
+        )),
+    }
+}
+
+struct Eye<'a> {
+    cache: &'a StatCache,
+    places: &'a Places,
+    newest_ns: i128,
+}
+
+#[derive(Serialize)]
+enum Below {
+    File(Digest, bool),
+    Link(String),
+    Directory,
+    Special,
+}
+
+impl Eye<'_> {
+    fn content(&mut self, path: &Path) -> io::Result<Observed> {
+        let Some(metadata) = present(fs::metadata(path))? else {
+            return Ok(Observed::Absent);
+        };
+        if metadata.is_dir() {
+            return Ok(Observed::Kind("directory".to_owned()));
+        }
+        if !metadata.is_file() {
+            return Ok(Observed::Special);
+        }
+        match present(self.cache.digest(path))? {
+            Some((digest, stamp)) => {
+                self.newest_ns = self.newest_ns.max(stamp.newest_ns());
+                Ok(Observed::Content(digest))
+            }
+            None => Ok(Observed::Absent),
+        }
+    }
+
+    fn listing(&mut self, path: &Path) -> io::Result<Observed> {
+        let Some(metadata) = present(fs::metadata(path))? else {
+            return Ok(Observed::Absent);
+        };
+        if !metadata.is_dir() {
+            return self.existence(path);
+        }
+        self.newest_ns = self.newest_ns.max(Stamp::of(&metadata).newest_ns());
+        let mut names = Vec::new();
+        for entry in fs::read_dir(path)? {
+            let entry = entry?;
+            if self.is_hidden(&entry.path()) {
+                continue;
+            }
+            // Links count as what they lead to, as cargo takes them.
+            let is_directory = fs::metadata(entry.path()).is_ok_and(|found| found.is_dir());
+            names.push((
+                entry.file_name().to_string_lossy().into_owned(),
+                is_directory,
+            ));
+        }
+        names.sort();
+        Ok(Observed::Listing(Digest::of_value("vx listing 1", &names)))
+    }
+
+    fn existence(&mut self, path: &Path) -> io::Result<Observed> {
+        let Some(metadata) = present(fs::metadata(path))? else {
+            return Ok(Observed::Absent);
+        };
+        let kind = match (metadata.is_file(), metadata.is_dir()) {
+            (true, _) => "file",
+            (_, true) => "directory",
+            _ => "other",
+        };
+        Ok(Observed::Kind(kind.to_owned()))
+    }
+
+    fn tree(&mut self, path: &Path) -> io::Result<Observed> {
+        match present(fs::metadata(path))? {
+            None => return Ok(Observed::Absent),
+            Some(metadata) if !metadata.is_dir() => return self.content(path),
+            Some(_) => {}
+        }
+        let mut entries = Vec::new();
+        self.walk(path, &mut String::new(), 0, &mut entries)?;
+        entries.sort_by(|one, two| one.0.cmp(&two.0));
+        Ok(Observed::Tree(Digest::of_value(
+            "vx observed tree 1",
+            &entries,
+        )))
+    }
+
+    fn walk(
+        &mut self,
+        directory: &Path,
+        prefix: &mut String,
+        depth: usize,
+        entries: &mut Vec<(String, Below)>,
+    ) -> io::Result<()> {
+        if depth > MAX_DEPTH {
+            return Err(io::Error::other("directories are nested too deeply"));
+        }
+        self.newest_ns = self
+            .newest_ns
+            .max(Stamp::of(&fs::metadata(directory)?).newest_ns());
+        for entry in fs::read_dir(directory)? {
+            let entry = entry?;
+            let path = entry.path();
+            if self.is_hidden(&path) {
+                continue;
+            }
+            let length = prefix.len();
+            if length > 0 {
+                prefix.push('/');
+            }
+            prefix.push_str(&entry.file_name().to_string_lossy());
+            let kind = entry.file_type()?;
+            if kind.is_dir() {
+                entries.push((prefix.clone(), Below::Directory));
+                self.walk(&path, prefix, depth + 1, entries)?;
+            } else if kind.is_symlink() {
+                let target = fs::read_link(&path)?.to_string_lossy().into_owned();
+                entries.push((prefix.clone(), Below::Link(target)));
+                // The link's own text does not show that what it leads to changed.
+                if let Observed::Content(digest) = self.content(&path)? {
+                    entries.push((format!("{prefix} ->"), Below::File(digest, false)));
+                }
+            } else if kind.is_file() {
+                use std::os::unix::fs::PermissionsExt;
+                // A file that went between the listing and now counts as never there.
+                if let Some((digest, stamp)) = present(self.cache.digest(&path))? {
+                    self.newest_ns = self.newest_ns.max(stamp.newest_ns());
+                    let executable = entry.metadata()?.permissions().mode() & 0o100 != 0;
+                    entries.push((prefix.clone(), Below::File(digest, executable)));
+                }
+            } else {
+                entries.push((prefix.clone(), Below::Special));
+            }
+            prefix.truncate(length);
+        }
+        Ok(())
+    }
+
+    fn is_hidden(&self, path: &Path) -> bool {
+        let Ok(relative) = path.strip_prefix(&self.places.checkout) else {
+            return false;
+        };
+        self.places
+            .hidden
+            .iter()
+            .any(|hidden| Path::new(hidden.as_str()) == relative)
+            || relative == Path::new(".git")
+    }
+}
+
+fn present<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+            ) =>
+        {
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn see(root: &Path, kind: ReadKind, path: &str) -> Observed {
+        let places = Places {
+            checkout: root.to_owned(),
+            cargo_home: root.join("none"),
+            hidden: vec![RelPath::new("target").unwrap()],
+        };
+        let read = Read {
+            place: ReadPlace::Checkout(RelPath::new(path).unwrap()),
+            kind,
+        };
+        observe(&StatCache::default(), &places, &read)
+            .unwrap()
+            .observed
+    }
+
+    #[test]
+    fn sees_appearing_changing_and_going() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path();
+        assert_eq!(see(root, ReadKind::Content, "a"), Observed::Absent);
+        let empty = see(root, ReadKind::Tree, "");
+        fs::write(root.join("a"), "1").unwrap();
+        let one = see(root, ReadKind::Tree, "");
+        assert_ne!(empty, one);
+        fs::write(root.join("a"), "2").unwrap();
+        assert_ne!(see(root, ReadKind::Tree, ""), one);
+        assert_eq!(
+            see(root, ReadKind::Content, "a"),
+            Observed::Content(Digest::of(b"2"))
+        );
+    }
+
+    #[test]
+    fn hidden_directories_are_not_seen() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path();
+        let before = see(root, ReadKind::Tree, "");
+        fs::create_dir(root.join("target")).unwrap();
+        fs::write(root.join("target/x"), "1").unwrap();
+        assert_eq!(see(root, ReadKind::Tree, ""), before);
+        assert_eq!(
+            see(root, ReadKind::Listing, ""),
+            see(root, ReadKind::Listing, "")
+        );
+    }
+}

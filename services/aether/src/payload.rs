@@ -1,0 +1,96 @@
+//! What the orchestrator keeps beside an action's outputs.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use vx_core::digest::Digest;
+use vx_core::result::{ActionResult, OutputForm};
+use vx_plan::BuildOutput;
+
+/// Layout of [`Payload`]; a result of another version is no hit.
+const VERSION: u32 = 1;
+
+/// The name under which a build script's `OUT_DIR` is collected.
+pub const OUT_DIR: &str = "out_dir";
+
+/// Kept in [`ActionResult::payload`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Payload {
+    version: u32,
+    /// How long the program ran, in milliseconds.
+    pub duration_ms: u64,
+    /// What a build script said.
+    pub build_output: Option<BuildOutput>,
+    /// Whether outputs hold the checkout's place.
+    pub takes_path: bool,
+}
+
+impl Payload {
+    /// A payload of today's version.
+    pub fn new(duration_ms: u64, build_output: Option<BuildOutput>, takes_path: bool) -> Self {
+        Self {
+            version: VERSION,
+            duration_ms,
+            build_output,
+            takes_path,
+        }
+    }
+
+    /// Its encoding.
+    pub fn encode(&self) -> Bytes {
+        postcard::to_stdvec(self)
+            .expect("plain values always encode")
+            .into()
+    }
+
+    /// The payload of a result; `None` for one of another version.
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        let payload: Self = postcard::from_bytes(bytes).ok()?;
+        (payload.version == VERSION).then_some(payload)
+    }
+
+    /// What dependents of a build script's run depend on: all it said that reaches them, and
+    /// its `OUT_DIR`.
+    pub fn run_digest(&self, result: &ActionResult) -> Digest {
+        let said = self.build_output.as_ref().map(|output| {
+            (
+                &output.library_paths,
+                &output.library_links,
+                &output.linker_args,
+                &output.cfgs,
+                &output.check_cfgs,
+                &output.env,
+                &output.metadata,
+            )
+        });
+        Digest::of_value("vx build script run 1", &(said, out_dir(result)))
+    }
+}
+
+/// The tree a build script left in its `OUT_DIR`.
+pub fn out_dir(result: &ActionResult) -> Option<Digest> {
+    result
+        .output(OUT_DIR)
+        .filter(|output| output.form == OutputForm::Tree)
+        .map(|output| output.blob.digest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn warnings_of_a_build_script_do_not_reach_its_dependents() {
+        let result = ActionResult {
+            outputs: Vec::new(),
+            payload: Bytes::new(),
+        };
+        let quiet = Payload::new(1, Some(BuildOutput::default()), false);
+        let mut loud = quiet.clone();
+        loud.build_output.as_mut().unwrap().warnings = vec!["!".to_owned()];
+        let mut other = quiet.clone();
+        other.build_output.as_mut().unwrap().cfgs = vec!["x".to_owned()];
+        assert_eq!(quiet.run_digest(&result), loud.run_digest(&result));
+        assert_ne!(quiet.run_digest(&result), other.run_digest(&result));
+        assert_eq!(Payload::decode(&quiet.encode()), Some(quiet));
+    }
+}

@@ -1,0 +1,361 @@
+//! From a request to a build that can be scheduled: where it is, its plan, its identities.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use vx_core::digest::Digest;
+use vx_core::orchestrator::{BuildRequest, Selection};
+use vx_core::readset::{Observed, Read, ReadKind, ReadPlace};
+use vx_core::service::Results;
+use vx_plan::{HostSource, PackageRoot, Plan, PlanError, PlanRequest, Workspace};
+
+use crate::durations::Durations;
+use crate::environment;
+use crate::graph::Graph;
+use crate::host;
+use crate::keys::{KEY_SCHEMA, StaticPart};
+use crate::memo::{self, Memos};
+use crate::observe::{Places, observe};
+use crate::sources::Source;
+use crate::spec;
+use crate::statcache::{StatCache, coarse_now_ns};
+
+/// How many graphs are kept in memory beside their plans.
+const GRAPHS: usize = 32;
+
+/// Why there is nothing to schedule.
+#[derive(Debug, thiserror::Error)]
+pub enum PrepareError {
+    /// The request or the workspace is at fault.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// Something that a build depends on can't be read.
+    #[error("{what} can't be read: {source}")]
+    Read {
+        /// What.
+        what: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The store failed.
+    #[error(transparent)]
+    Service(#[from] vx_core::ServiceError),
+}
+
+/// A build that can be scheduled.
+pub struct Prepared {
+    /// Where it is.
+    pub workspace: Workspace,
+    /// Its plan.
+    pub plan: Arc<Plan>,
+    /// Whether the plan was made before.
+    pub from_memo: bool,
+    /// The scheduler's view.
+    pub graph: Arc<Graph>,
+    /// Where things are.
+    pub places: Places,
+    /// Sources of immutable packages.
+    pub package_sources: BTreeMap<usize, Source>,
+}
+
+/// What static parts depend on beside the plan.
+#[derive(Clone, PartialEq, Eq)]
+struct Identities {
+    toolchain: Digest,
+    host: Digest,
+    allowed_env: Vec<(String, String)>,
+    trees: BTreeMap<usize, Digest>,
+}
+
+/// Makes builds ready; shared by all builds.
+pub struct Preparer {
+    stat_cache: Arc<StatCache>,
+    memos: Memos,
+    durations: Arc<Durations>,
+    graphs: Mutex<HashMap<usize, (Arc<Plan>, Identities, Arc<Graph>)>>,
+}
+
+/// The part of a request that planning needs.
+pub fn plan_request(request: &BuildRequest) -> PlanRequest {
+    let selection = &request.selection;
+    PlanRequest {
+        cwd: request.cwd.clone().into(),
+        env: request.env.clone(),
+        selection: plan_selection(selection),
+    }
+}
+
+fn plan_selection(selection: &Selection) -> vx_plan::Selection {
+    let selection = selection.clone();
+    vx_plan::Selection {
+        manifest_path: selection.manifest_path.map(Into::into),
+        packages: selection.packages,
+        workspace: selection.workspace,
+        exclude: selection.exclude,
+        lib: selection.lib,
+        bins: selection.bins,
+        bin: selection.bin,
+        examples: selection.examples,
+        example: selection.example,
+        features: selection.features,
+        all_features: selection.all_features,
+        no_default_features: selection.no_default_features,
+        profile: selection.profile,
+        release: selection.release,
+        target: selection.target,
+        locked: selection.locked,
+        offline: selection.offline,
+        frozen: selection.frozen,
+    }
+}
+
+/// Runs what blocks on a thread that may.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, PrepareError> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| vx_core::ServiceError::failed(error).into())
+}
+
+/// Finds the workspace of a request.
+///
+/// # Errors
+/// When there is none, or no toolchain.
+pub async fn locate(request: &PlanRequest) -> Result<Workspace, PrepareError> {
+    let request = request.clone();
+    Ok(blocking(move || vx_plan::locate(&request)).await??)
+}
+
+impl Preparer {
+    /// A preparer that knows no plan yet.
+    pub fn new(stat_cache: Arc<StatCache>, durations: Arc<Durations>) -> Self {
+        Self {
+            stat_cache,
+            memos: Memos::default(),
+            durations,
+            graphs: Mutex::new(HashMap::new()),
+        }
+    }
+
+    /// Makes a build ready.
+    ///
+    /// # Errors
+    /// When there is nothing to build, something can't be read, or the store fails.
+    pub async fn prepare(
+        &self,
+        request: &PlanRequest,
+        workspace: Workspace,
+        results: &dyn Results,
+    ) -> Result<Prepared, PrepareError> {
+        let found = self
+            .memos
+            .find(&self.stat_cache, request, &workspace, results)
+            .await?;
+        let from_memo = found.is_some();
+        let plan = match found {
+            Some(plan) => plan,
+            None => self.plan(request, &workspace, results).await?,
+        };
+        let places = Places {
+            checkout: workspace.checkout.clone(),
+            cargo_home: workspace.cargo_home.clone(),
+            hidden: memo::hidden(&workspace, &plan),
+        };
+        let package_sources = self
+            .package_sources(request, &workspace, &plan, &places)
+            .await?;
+        let identities = self
+            .identities(request, &workspace, &package_sources)
+            .await?;
+        let graph = self.graph(&plan, identities);
+        Ok(Prepared {
+            workspace,
+            plan,
+            from_memo,
+            graph,
+            places,
+            package_sources,
+        })
+    }
+
+    async fn plan(
+        &self,
+        request: &PlanRequest,
+        workspace: &Workspace,
+        results: &dyn Results,
+    ) -> Result<Arc<Plan>, PrepareError> {
+        let started_ns = coarse_now_ns();
+        let plan = {
+            let (request, workspace) = (request.clone(), workspace.clone());
+            Arc::new(blocking(move || vx_plan::plan(&request, &workspace)).await??)
+        };
+        self.memos
+            .remember(
+                &self.stat_cache,
+                request,
+                workspace,
+                results,
+                &plan,
+                started_ns,
+            )
+            .await?;
+        Ok(plan)
+    }
+
+    /// Where the sources of immutable packages are, and what names those without a checksum.
+    async fn package_sources(
+        &self,
+        request: &PlanRequest,
+        workspace: &Workspace,
+        plan: &Arc<Plan>,
+        places: &Places,
+    ) -> Result<BTreeMap<usize, Source>, PrepareError> {
+        let _ = request;
+        let (workspace, plan) = (workspace.clone(), Arc::clone(plan));
+        let (cache, places) = (Arc::clone(&self.stat_cache), places.clone());
+        blocking(move || {
+            let mut sources = BTreeMap::new();
+            for (index, package) in plan.packages.iter().enumerate() {
+                let found = vx_plan::package_files(&workspace, &plan, index);
+                let source = match (&package.root, found) {
+                    (PackageRoot::Checkout { .. }, _) => continue,
+                    (
+                        PackageRoot::Archive {
+                            checksum,
+                            file_name,
+                            ..
+                        },
+                        found,
+                    ) => Source::Archive {
+                        // A package that is not there is only missed by an action that runs,
+                        // which then says so with this path.
+                        path: match found {
+                            Some(HostSource::Archive(path)) => path,
+                            _ => workspace.cargo_home.join("registry/cache").join(file_name),
+                        },
+                        checksum: checksum.clone(),
+                    },
+                    (PackageRoot::Tree { .. }, Some(HostSource::Directory(path))) => {
+                        let observed = tree(&cache, &places, &path)?;
+                        Source::Tree { path, observed }
+                    }
+                    (PackageRoot::Tree { source, .. }, _) => {
+                        return Err(PrepareError::Read {
+                            what: format!("the sources of {} ({source})", package.name),
+                            source: std::io::ErrorKind::NotFound.into(),
+                        });
+                    }
+                };
+                sources.insert(index, source);
+            }
+            Ok(sources)
+        })
+        .await?
+    }
+
+    async fn identities(
+        &self,
+        request: &PlanRequest,
+        workspace: &Workspace,
+        sources: &BTreeMap<usize, Source>,
+    ) -> Result<Identities, PrepareError> {
+        let cache = Arc::clone(&self.stat_cache);
+        let sysroot = workspace.toolchain.sysroot.clone();
+        let (toolchain, host) = blocking(move || {
+            let toolchain =
+                host::toolchain(&cache, &sysroot).map_err(|source| PrepareError::Read {
+                    what: format!("the toolchain in {}", sysroot.display()),
+                    source,
+                })?;
+            let host = host::host(&cache).map_err(|source| PrepareError::Read {
+                what: "the C compiler's files".to_owned(),
+                source,
+            })?;
+            Ok::<_, PrepareError>((toolchain, host))
+        })
+        .await??;
+        Ok(Identities {
+            toolchain,
+            host,
+            allowed_env: environment::allowed(&request.env),
+            trees: sources
+                .iter()
+                .filter_map(|(index, source)| match source {
+                    Source::Tree { observed, .. } => Some((*index, *observed)),
+                    Source::Archive { .. } => None,
+                })
+                .collect(),
+        })
+    }
+
+    /// The graph of a plan; made anew only when the plan or an identity is another.
+    fn graph(&self, plan: &Arc<Plan>, identities: Identities) -> Arc<Graph> {
+        let address = Arc::as_ptr(plan) as usize;
+        let mut graphs = self.graphs.lock().unwrap_or_else(PoisonError::into_inner);
+        // The plan is held, so its address is not another's.
+        if let Some((_, known, graph)) = graphs.get(&address)
+            && *known == identities
+        {
+            return Arc::clone(graph);
+        }
+        let statics = (0..plan.units.len())
+            .map(|unit| static_part(plan, unit, &identities))
+            .collect();
+        let durations = self.durations.expected(plan);
+        let graph = Arc::new(Graph::new(plan, statics, &durations));
+        if graphs.len() >= GRAPHS {
+            graphs.clear();
+        }
+        graphs.insert(address, (Arc::clone(plan), identities, Arc::clone(&graph)));
+        graph
+    }
+}
+
+fn static_part(plan: &Plan, unit: usize, identities: &Identities) -> vx_core::StaticDigest {
+    let part = vx_plan::static_part(plan, unit);
+    let runs_script = plan.units[unit].mode == vx_plan::Mode::RunBuildScript;
+    let packages = spec::visible_packages(plan, unit)
+        .into_iter()
+        .filter_map(|index| match &plan.packages[index].root {
+            PackageRoot::Checkout { .. } => None,
+            PackageRoot::Archive {
+                checksum, place, ..
+            } => Some((place.clone(), Digest::of(checksum.as_bytes()))),
+            PackageRoot::Tree { place, .. } => {
+                Some((place.clone(), *identities.trees.get(&index)?))
+            }
+        })
+        .collect();
+    StaticPart {
+        schema: KEY_SCHEMA,
+        plan: &part,
+        toolchain: identities.toolchain,
+        host: spec::reads_host(plan, unit).then_some(identities.host),
+        packages,
+        allowed_env: if runs_script {
+            identities.allowed_env.clone()
+        } else {
+            Vec::new()
+        },
+    }
+    .digest()
+}
+
+fn tree(cache: &StatCache, places: &Places, path: &Path) -> Result<Digest, PrepareError> {
+    let read = Read {
+        place: ReadPlace::Host(path.to_string_lossy().into_owned()),
+        kind: ReadKind::Tree,
+    };
+    match observe(cache, places, &read) {
+        Ok(observation) => match observation.observed {
+            Observed::Tree(digest) => Ok(digest),
+            other => Ok(Digest::of_value("vx odd tree 1", &other)),
+        },
+        Err(source) => Err(PrepareError::Read {
+            what: "a package's directory".to_owned(),
+            source,
+        }),
+    }
+}

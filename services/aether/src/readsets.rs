@@ -1,0 +1,167 @@
+//! What an action read, from what rustc and build scripts say of themselves.
+//!
+//! rustc writes dep-info; build scripts print `rerun-if-*`. Reads of immutable packages and of
+//! other actions' outputs are left out: their identities enter the key by themselves.
+
+use vx_core::RelPath;
+use vx_core::places;
+use vx_core::readset::{Read, ReadKind, ReadPlace, ReadSet};
+use vx_plan::{BuildOutput, DepInfo, PackageRoot, Plan};
+
+/// The read set of a compile that ran in `cwd`.
+pub fn of_compile(cwd: &str, dep_info: &DepInfo) -> ReadSet {
+    let mut set = ReadSet::default();
+    for (index, file) in dep_info.files.iter().enumerate() {
+        let Some(place) = place_of(&resolve(cwd, file)) else {
+            continue;
+        };
+        // The crate root is named on the command line; every other module has a second
+        // place where rustc would look for it, and finding both is an error.
+        if index > 0
+            && let Some(other) = other_module_file(&place)
+        {
+            set.reads.push(Read {
+                place: other,
+                kind: ReadKind::Existence,
+            });
+        }
+        set.reads.push(Read {
+            place,
+            kind: ReadKind::Content,
+        });
+    }
+    set.env = dep_info.env.iter().map(|(name, _)| name.clone()).collect();
+    set.canonical()
+}
+
+/// The read set of a build script's run, by cargo's rules: what it names, or its whole package
+/// when it names nothing.
+pub fn of_build_script(plan: &Plan, unit: usize, output: &BuildOutput) -> ReadSet {
+    let package = &plan.packages[plan.units[unit].package];
+    let mut set = ReadSet {
+        env: output.rerun_if_env_changed.clone(),
+        ..ReadSet::default()
+    };
+    for path in &output.rerun_if_changed {
+        if let Some(place) = place_of(&resolve(&package.dir, path)) {
+            set.reads.push(Read {
+                place,
+                kind: ReadKind::Tree,
+            });
+        }
+    }
+    let named = !output.rerun_if_changed.is_empty() || !output.rerun_if_env_changed.is_empty();
+    if !named
+        && let PackageRoot::Checkout { dir } = &package.root
+        && let Ok(dir) = RelPath::new(dir.clone())
+    {
+        set.reads.push(Read {
+            place: ReadPlace::Checkout(dir),
+            kind: ReadKind::Tree,
+        });
+    }
+    set.canonical()
+}
+
+/// `path` as seen from `cwd`, absolute and without `.` and `..`.
+///
+/// Links are not followed: what a link leads to is observed through it.
+fn resolve(cwd: &str, path: &str) -> String {
+    let joined = if path.starts_with('/') {
+        path.to_owned()
+    } else {
+        format!("{cwd}/{path}")
+    };
+    let mut parts: Vec<&str> = Vec::new();
+    for part in joined.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => {
+                parts.pop();
+            }
+            _ => parts.push(part),
+        }
+    }
+    format!("/{}", parts.join("/"))
+}
+
+/// Where a path of the isolation root is to be observed; `None` for what enters the key
+/// otherwise.
+fn place_of(path: &str) -> Option<ReadPlace> {
+    if let Some(below) = below(path, places::CHECKOUT) {
+        return RelPath::new(below).ok().map(ReadPlace::Checkout);
+    }
+    // The rest of vx's places hold inputs and outputs; `/tmp`, `/dev` and `/proc` are the
+    // action's own.
+    let private = [places::ROOT, "/tmp", "/proc", "/dev"];
+    if private.iter().any(|place| below(path, place).is_some()) {
+        return None;
+    }
+    Some(ReadPlace::Host(path.to_owned()))
+}
+
+fn below<'a>(path: &'a str, base: &str) -> Option<&'a str> {
+    let rest = path.strip_prefix(base)?;
+    if rest.is_empty() {
+        return Some(rest);
+    }
+    rest.strip_prefix('/')
+}
+
+fn other_module_file(place: &ReadPlace) -> Option<ReadPlace> {
+    let ReadPlace::Checkout(path) = place else {
+        return None;
+    };
+    let text = path.as_str();
+    let other = match text.strip_suffix("/mod.rs") {
+        Some(directory) => format!("{directory}.rs"),
+        None => format!("{}/mod.rs", text.strip_suffix(".rs")?),
+    };
+    RelPath::new(other).ok().map(ReadPlace::Checkout)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn checkout(path: &str) -> ReadPlace {
+        ReadPlace::Checkout(RelPath::new(path).unwrap())
+    }
+
+    #[test]
+    fn dep_info_becomes_reads_of_the_checkout_and_the_host() {
+        let dep_info = DepInfo {
+            files: vec![
+                "src/main.rs".to_owned(),
+                "src/a.rs".to_owned(),
+                "src/../../README.md".to_owned(),
+                "/vx/target/debug/build/x/out/g.rs".to_owned(),
+                "/usr/include/x.h".to_owned(),
+            ],
+            env: vec![("FOO".to_owned(), None)],
+        };
+        let set = of_compile("/vx/ws/crate", &dep_info);
+        let places: Vec<_> = set.reads.iter().map(|read| read.place.clone()).collect();
+        assert_eq!(
+            places,
+            [
+                checkout("README.md"),
+                checkout("crate/src/a.rs"),
+                checkout("crate/src/a/mod.rs"),
+                checkout("crate/src/main.rs"),
+                ReadPlace::Host("/usr/include/x.h".to_owned()),
+            ]
+        );
+        assert_eq!(set.env, ["FOO"]);
+    }
+
+    #[test]
+    fn names_that_only_begin_like_a_place_are_the_hosts() {
+        assert_eq!(
+            place_of("/vxother/x"),
+            Some(ReadPlace::Host("/vxother/x".to_owned()))
+        );
+        assert_eq!(place_of("/vx/registry/a/b/c.rs"), None);
+        assert_eq!(place_of("/vx/ws"), Some(checkout("")));
+    }
+}

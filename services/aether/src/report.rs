@@ -1,0 +1,214 @@
+//! The build's report: `.vx/runs/<id>.json`, and `latest` pointing at the newest.
+//!
+//! `docs/report.md` describes every field; a change of meaning raises [`SCHEMA`].
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde::Serialize;
+use vx_core::orchestrator::{ActionOutcome, Totals};
+
+use crate::keys::KeyParts;
+use crate::session::Transfer;
+
+/// The version of the report's layout.
+pub const SCHEMA: u32 = 1;
+
+/// How many reports a project keeps; the oldest go.
+const KEPT: usize = 50;
+
+/// A whole report.
+#[derive(Debug, Serialize)]
+pub struct Report<'a> {
+    /// [`SCHEMA`].
+    pub schema: u32,
+    /// Names the run.
+    pub run_id: &'a str,
+    /// The build of vx that wrote it.
+    pub vx: &'a str,
+    /// Seconds since the epoch at the build's start.
+    pub started: u64,
+    /// Whether everything was built.
+    pub success: bool,
+    /// What went wrong, one line each.
+    pub errors: &'a [String],
+    /// From the request's arrival to its end.
+    pub duration_ms: u64,
+    /// How the plan was come by: `memo` or `cargo`.
+    pub plan: &'a str,
+    /// How long that took.
+    pub plan_ms: u64,
+    /// Actions by outcome.
+    pub totals: Totals,
+    /// One entry an action, in the plan's order.
+    pub actions: &'a [ActionReport],
+    /// Bytes by the way they went.
+    pub transfer: TransferReport,
+    /// Final outputs, as paths relative to the workspace.
+    pub outputs: &'a [String],
+}
+
+/// One action.
+#[derive(Debug, Serialize)]
+pub struct ActionReport {
+    /// Names the action within its plan.
+    pub id: String,
+    /// The package: `name version`.
+    pub package: String,
+    /// The unit within its package: `lib`, `bin "rg"`, `build script`, `build script run`.
+    pub unit: String,
+    /// `compile` or `run-build-script`.
+    pub kind: &'static str,
+    /// What became of it; absent while it is not known.
+    pub outcome: Option<ActionOutcome>,
+    /// Its key, when it has one.
+    pub key: Option<String>,
+    /// Why it was not a hit: `new`, `changed`, `lost`, `path`, or words.
+    pub reason: Option<String>,
+    /// The run it waited for.
+    pub waited_for: Option<String>,
+    /// How long its program ran, whenever that was.
+    pub duration_ms: u64,
+    /// What its key was made of, for actions that ran.
+    pub parts: Option<KeyParts>,
+}
+
+/// Bytes by the way they went.
+#[derive(Debug, Serialize)]
+pub struct TransferReport {
+    /// Between executor and store, on connections of their own.
+    pub direct_bytes: u64,
+    /// Between executor and store, through the orchestrator.
+    pub relayed_bytes: u64,
+    /// Put in place by the store.
+    pub placed_bytes: u64,
+    /// On the orchestrator's own connections, fetched final outputs left out.
+    pub orchestrator_bytes: u64,
+    /// Final outputs the orchestrator fetched.
+    pub fetched_bytes: u64,
+}
+
+impl From<Transfer> for TransferReport {
+    fn from(transfer: Transfer) -> Self {
+        Self {
+            direct_bytes: transfer.direct,
+            relayed_bytes: transfer.relayed,
+            placed_bytes: transfer.placed,
+            orchestrator_bytes: transfer.orchestrator.saturating_sub(transfer.fetched),
+            fetched_bytes: transfer.fetched,
+        }
+    }
+}
+
+/// Seconds since the epoch.
+pub fn now_seconds() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
+}
+
+/// A name for a run: sortable by time, unlike any other.
+pub fn new_run_id() -> String {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    let mut random = [0; 4];
+    // Without randomness the time alone tells runs apart well enough.
+    let _ = rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty());
+    format!(
+        "{:010}{:03}-{:08x}",
+        since.as_secs(),
+        since.subsec_millis(),
+        u32::from_le_bytes(random)
+    )
+}
+
+/// The project's `.vx`, made when absent, with the file that keeps it out of git.
+///
+/// # Errors
+/// When it can't be made.
+pub fn project_directory(workspace: &Path) -> io::Result<PathBuf> {
+    let directory = workspace.join(".vx");
+    fs::create_dir_all(directory.join("runs"))?;
+    let ignore = directory.join(".gitignore");
+    if !ignore.exists() {
+        crate::files::write_whole(&ignore, b"*\n")?;
+    }
+    Ok(directory)
+}
+
+/// Writes a report and points `latest` at it; returns its path.
+///
+/// # Errors
+/// When the file system refuses.
+pub fn write(workspace: &Path, report: &Report<'_>) -> io::Result<PathBuf> {
+    let runs = project_directory(workspace)?.join("runs");
+    let name = format!("{}.json", report.run_id);
+    let path = runs.join(&name);
+    let bytes = serde_json::to_vec_pretty(report).map_err(io::Error::other)?;
+    crate::files::write_whole(&path, &bytes)?;
+    let latest = runs.join("latest");
+    let temporary = crate::files::temporary_beside(&latest)?;
+    std::os::unix::fs::symlink(&name, &temporary)?;
+    fs::rename(&temporary, &latest)?;
+    forget_oldest(&runs)?;
+    Ok(path)
+}
+
+fn forget_oldest(runs: &Path) -> io::Result<()> {
+    let mut names: Vec<_> = fs::read_dir(runs)?
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .filter(|name| name.ends_with(".json"))
+        .collect();
+    names.sort();
+    let surplus = names.len().saturating_sub(KEPT);
+    for name in &names[..surplus] {
+        match fs::remove_file(runs.join(name)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn write_one(workspace: &Path, run_id: &str) {
+        let report = Report {
+            schema: SCHEMA,
+            run_id,
+            vx: "test",
+            started: 0,
+            success: true,
+            errors: &[],
+            duration_ms: 1,
+            plan: "memo",
+            plan_ms: 0,
+            totals: Totals::default(),
+            actions: &[],
+            transfer: Transfer::default().into(),
+            outputs: &[],
+        };
+        write(workspace, &report).unwrap();
+    }
+
+    #[test]
+    fn the_newest_is_latest_and_the_oldest_go() {
+        let directory = tempfile::tempdir().unwrap();
+        for run in 0..KEPT + 3 {
+            write_one(directory.path(), &format!("{run:04}"));
+        }
+        let runs = directory.path().join(".vx/runs");
+        let latest = fs::read_link(runs.join("latest")).unwrap();
+        assert_eq!(latest, Path::new(&format!("{:04}.json", KEPT + 2)));
+        assert!(!runs.join("0000.json").exists());
+        assert_eq!(
+            fs::read(directory.path().join(".vx/.gitignore")).unwrap(),
+            b"*\n"
+        );
+    }
+}

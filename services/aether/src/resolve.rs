@@ -1,0 +1,192 @@
+//! Looking actions up: read sets, keys, results, in few calls for many actions.
+
+use bytes::Bytes;
+use vx_core::digest::Digest;
+use vx_core::error::{ServiceError, ServiceResult};
+use vx_core::key::{ActionKey, RecordName};
+use vx_core::readset::ReadSet;
+use vx_core::service::{MAX_BATCH, Results};
+
+use crate::context::BuildContext;
+use crate::dependency::{self, Finished, Used};
+use crate::graph::Need;
+use crate::keys::{DependencyPart, KeyParts};
+use crate::payload::Payload;
+
+/// What looking one action up gave.
+pub enum Resolution {
+    /// Its result.
+    Hit(Finished),
+    /// Nothing; what an execution and the report want to know of it.
+    Miss(Miss),
+}
+
+/// An action that has to run.
+pub struct Miss {
+    /// Variables that earlier read sets name.
+    pub env_names: std::collections::BTreeSet<String>,
+    /// The key that the newest read set predicts.
+    pub predicted: Option<KeyParts>,
+    /// What stands for the action among those under way.
+    pub fingerprint: Digest,
+    /// Whether the action, or one that differs only in what it read, ran before.
+    pub known: bool,
+    /// Whether an earlier run took in its checkout's path.
+    pub takes_path: bool,
+}
+
+struct Candidate {
+    parts: KeyParts,
+    key: ActionKey,
+}
+
+/// Looks up actions whose dependencies are there.
+///
+/// # Errors
+/// When the store fails.
+pub async fn resolve(
+    context: &BuildContext,
+    results: &dyn Results,
+    units: &[(usize, Vec<(Need, Used)>)],
+) -> ServiceResult<Vec<Resolution>> {
+    let sets = read_sets(context, results, units).await?;
+    let mut candidates: Vec<Vec<Candidate>> = Vec::with_capacity(units.len());
+    for ((unit, used), sets) in units.iter().zip(&sets) {
+        candidates.push(observe(
+            context,
+            *unit,
+            &dependency::key_parts(context, used),
+            sets,
+        )?);
+    }
+    let keys: Vec<ActionKey> = candidates.iter().flatten().map(|one| one.key).collect();
+    let mut found = Vec::with_capacity(keys.len());
+    for keys in keys.chunks(MAX_BATCH) {
+        found.extend(results.lookup(keys.to_vec()).await?);
+    }
+    let mut found = found.into_iter();
+    let mut resolutions = Vec::with_capacity(units.len());
+    for (((unit, used), sets), candidates) in units.iter().zip(sets).zip(candidates) {
+        let mut hit = None;
+        let mut predicted = None;
+        for candidate in candidates {
+            let result = found.next().flatten();
+            let decoded = result.and_then(|result| {
+                Payload::decode(&result.payload).map(|payload| (result, payload))
+            });
+            if let Some((result, payload)) = decoded
+                && hit.is_none()
+            {
+                hit = Some(Finished {
+                    key: Some(candidate.key),
+                    parts: Some(candidate.parts.clone()),
+                    result,
+                    payload,
+                });
+            }
+            predicted.get_or_insert(candidate.parts);
+        }
+        resolutions.push(match hit {
+            Some(hit) => Resolution::Hit(hit),
+            None => Resolution::Miss(miss(context, *unit, used, &sets, predicted)?),
+        });
+    }
+    Ok(resolutions)
+}
+
+async fn read_sets(
+    context: &BuildContext,
+    results: &dyn Results,
+    units: &[(usize, Vec<(Need, Used)>)],
+) -> ServiceResult<Vec<Vec<ReadSet>>> {
+    let names: Vec<RecordName> = units
+        .iter()
+        .map(|(unit, _)| context.graph.statics[*unit].into())
+        .collect();
+    let mut records: Vec<Vec<Bytes>> = Vec::with_capacity(names.len());
+    for names in names.chunks(MAX_BATCH) {
+        records.extend(results.records(names.to_vec()).await?);
+    }
+    if records.len() != units.len() {
+        return Err(ServiceError::failed("the store answered for other names"));
+    }
+    // A record of another layout is one that does not decode: the action is built again.
+    Ok(records
+        .into_iter()
+        .map(|records| {
+            records
+                .iter()
+                .filter_map(|record| postcard::from_bytes(record).ok())
+                .collect()
+        })
+        .collect())
+}
+
+fn observe(
+    context: &BuildContext,
+    unit: usize,
+    dependencies: &[DependencyPart],
+    sets: &[ReadSet],
+) -> ServiceResult<Vec<Candidate>> {
+    let observer = context.observer();
+    let mut candidates: Vec<Candidate> = Vec::with_capacity(sets.len());
+    for set in sets {
+        let observed = tokio::task::block_in_place(|| {
+            observer.parts(context.graph.statics[unit], dependencies, set)
+        });
+        // What can't be read can't be the same as before; if the action needs it, it will say
+        // so itself.
+        let Ok((parts, _)) = observed else { continue };
+        let key = parts.key();
+        if candidates.iter().all(|other| other.key != key) {
+            candidates.push(Candidate { parts, key });
+        }
+    }
+    Ok(candidates)
+}
+
+fn miss(
+    context: &BuildContext,
+    unit: usize,
+    used: &[(Need, Used)],
+    sets: &[ReadSet],
+    predicted: Option<KeyParts>,
+) -> ServiceResult<Miss> {
+    let expected = match &predicted {
+        Some(parts) => parts.key().0,
+        // Nothing is known of what it reads: in two checkouts whose package differs in
+        // anything at all it is taken for two actions.
+        None => tokio::task::block_in_place(|| package_content(context, unit))?,
+    };
+    let dependencies = dependency::key_parts(context, used);
+    Ok(Miss {
+        env_names: sets
+            .iter()
+            .flat_map(|set| set.env.iter().cloned())
+            .collect(),
+        known: !sets.is_empty(),
+        takes_path: sets.iter().any(|set| set.takes_path),
+        fingerprint: Digest::of_value(
+            "vx fingerprint 1",
+            &(context.graph.statics[unit], &dependencies, expected),
+        ),
+        predicted,
+    })
+}
+
+fn package_content(context: &BuildContext, unit: usize) -> ServiceResult<Digest> {
+    use vx_core::readset::{Read, ReadKind, ReadPlace};
+    let package = &context.plan.packages[context.plan.units[unit].package];
+    let vx_plan::PackageRoot::Checkout { dir } = &package.root else {
+        return Ok(Digest::of(b""));
+    };
+    let dir = vx_core::RelPath::new(dir.clone())
+        .map_err(|error| ServiceError::Failed(error.to_string()))?;
+    let read = Read {
+        place: ReadPlace::Checkout(dir),
+        kind: ReadKind::Tree,
+    };
+    let seen = crate::observe::observe(&context.shared.stat_cache, &context.places, &read)
+        .map_err(ServiceError::failed)?;
+    Ok(Digest::of_value("vx package content 1", &seen.observed))
+}

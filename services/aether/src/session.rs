@@ -1,0 +1,66 @@
+//! The services a build uses, as the scheduler sees them.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use vx_core::error::ServiceResult;
+use vx_core::{ActionSpec, Execution, Observer, Results, Store};
+
+/// One build's hold on the store and the executor: a grant, and what came of it.
+#[async_trait]
+pub trait Session: Send + Sync {
+    /// The store under the build's grant.
+    fn store(&self) -> Arc<dyn Store>;
+
+    /// The results under it.
+    fn results(&self) -> Arc<dyn Results>;
+
+    /// Whether other homes use this store too, so that their claims count.
+    fn shared(&self) -> bool;
+
+    /// Runs an action with this session's store.
+    async fn execute(
+        &self,
+        action: ActionSpec,
+        observer: Arc<dyn Observer>,
+    ) -> ServiceResult<Execution>;
+
+    /// Bytes and counts for the report.
+    async fn transfer(&self) -> Transfer;
+}
+
+/// Where sessions come from.
+#[async_trait]
+pub trait Sessions: Send + Sync {
+    /// Opens a session, starting services that are not there.
+    async fn open(&self, label: &str) -> ServiceResult<Arc<dyn Session>>;
+}
+
+/// Bytes by the way they went, since the services started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Transfer {
+    /// Between executor and store, on their own connections.
+    pub direct: u64,
+    /// Between executor and store, through the orchestrator.
+    pub relayed: u64,
+    /// Put in place by the store: links and copies.
+    pub placed: u64,
+    /// On the orchestrator's own connections, both ways.
+    pub orchestrator: u64,
+    /// Final outputs that the orchestrator fetched.
+    pub fetched: u64,
+}
+
+impl Transfer {
+    /// What was moved since `earlier`.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Self {
+        Self {
+            direct: self.direct.saturating_sub(earlier.direct),
+            relayed: self.relayed.saturating_sub(earlier.relayed),
+            placed: self.placed.saturating_sub(earlier.placed),
+            orchestrator: self.orchestrator.saturating_sub(earlier.orchestrator),
+            fetched: self.fetched.saturating_sub(earlier.fetched),
+        }
+    }
+}
