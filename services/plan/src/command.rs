@@ -64,9 +64,7 @@ fn base_args(plan: &Plan, unit: usize, inputs: &CompileInputs, argv: &mut Vec<St
     let package = &plan.packages[this.package];
     let target = &this.target;
     push(argv, &["--crate-name", &target.crate_name()]);
-    if target.edition != "2015" {
-        argv.push(format!("--edition={}", target.edition));
-    }
+    argv.push(format!("--edition={}", target.edition));
     argv.push(target.src.clone());
     push(argv, &["--error-format=json", "--json=diagnostic-rendered-ansi,artifacts,future-incompat"]);
     for crate_type in target.crate_types() {

@@ -57,7 +57,7 @@ pub use outputs::{
 };
 pub use parse_build_output::{BuildScriptError, parse_build_output, parse_failed_output};
 pub use paths::{HostSource, package_files};
-pub use plan::{memo_static, plan};
+pub use plan::{memo_static, messages, plan};
 pub use request::{PlanRequest, Selection, plan_env};
 pub use static_part::static_part;
 pub use toolchain::Toolchain;

@@ -43,7 +43,8 @@ pub struct Plan {
     pub inputs: Vec<PlanInput>,
     /// The variables this plan depends on beyond those of [`crate::plan_env`].
     pub env_inputs: Vec<String>,
-    /// What cargo had to say (warnings), to be printed with every build.
+    /// What cargo had to say (warnings), to be printed with every build, as
+    /// [`crate::messages`] words them.
     pub messages: Vec<String>,
 }
 

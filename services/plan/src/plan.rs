@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
+use vx_core::places;
 
 use crate::cargo_json::{Metadata, UNIT_GRAPH_VERSION, UnitGraph};
 use crate::config::{Config, Value};
@@ -14,8 +15,8 @@ use crate::locate::{Workspace, read_manifest};
 use crate::lto;
 use crate::model::{Mode, PLAN_VERSION, Plan, Platform};
 use crate::packages::{Checksums, package};
-use crate::paths::text;
-use crate::process::{Printed, messages, run, tool_env, without_status};
+use crate::paths::{replace_path, text};
+use crate::process::{self, Printed, run, tool_env, without_status};
 use crate::request::{PlanRequest, plan_env};
 use crate::toolchain::joined;
 use crate::units::{Making, spread_build_scripts, unit};
@@ -45,6 +46,12 @@ pub fn plan(request: &PlanRequest, workspace: &Workspace) -> Result<Plan, PlanEr
     let mut plan = assemble(request, workspace, answers)?;
     plan.messages.splice(0..0, notes);
     Ok(plan)
+}
+
+/// What cargo had to say, with the checkout's own path: [`Plan::messages`] has its fixed place.
+pub fn messages(workspace: &Workspace, plan: &Plan) -> Vec<String> {
+    let checkout = workspace.checkout.to_string_lossy();
+    plan.messages.iter().map(|message| replace_path(message, places::CHECKOUT, &checkout)).collect()
 }
 
 /// The part of a memo's key that is known without cargo: what was selected, where in the
@@ -146,8 +153,16 @@ fn ask(request: &PlanRequest, workspace: &Workspace, overrides: &[String]) -> Re
             Some(Ok(answer)) => answer,
             _ => unit_graph(request, workspace, overrides, false)?,
         };
-        Ok(Answers { metadata, graph, platforms: joined(platforms)?, messages: messages(&stderr) })
+        Ok(Answers { metadata, graph, platforms: joined(platforms)?, messages: placeless(workspace, &stderr) })
     })
+}
+
+/// Cargo's messages without the host's paths, and in an order that is the same every time.
+fn placeless(workspace: &Workspace, stderr: &str) -> Vec<String> {
+    let mut messages: Vec<String> =
+        process::messages(stderr).iter().map(|message| workspace.fixed(message)).collect();
+    messages.sort();
+    messages
 }
 
 fn platforms(

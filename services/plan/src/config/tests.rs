@@ -13,7 +13,7 @@ fn sample() -> tempfile::TempDir {
     write(
         dir.path(),
         "home/config.toml",
-        "[build]\nrustflags = ['--cfg', 'home']\nincremental = false\n[env]\nA = 'home'\n[alias]\nx = 'build'\n",
+        "[build]\nrustflags = ['--cfg', 'home']\nincremental = false\n[env]\nA = { value = 'home' }\n[alias]\nx = 'build'\n",
     );
     write(
         dir.path(),
