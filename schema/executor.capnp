@@ -74,6 +74,7 @@ struct ActionSpec {
   trees @8 :List(TreeInput);
   collect @9 :List(Collect);
   messages @10 :MessageFormat;
+  marker @11 :Text;
 }
 
 struct Outcome {
@@ -85,9 +86,10 @@ struct Outcome {
       }
       outputs @2 :List(Values.Output);
       durationNanoseconds @3 :UInt64;
+      marked @4 :List(Text);
     }
-    inputsMissing @4 :List(Values.Digest);
-    unable @5 :Text;
+    inputsMissing @5 :List(Values.Digest);
+    unable @6 :Text;
   }
 }
 

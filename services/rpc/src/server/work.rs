@@ -1,0 +1,97 @@
+//! Work that leaves the connections' threads, and counts of what a connection has open.
+
+use std::cell::Cell;
+use std::future::Future;
+use std::rc::Rc;
+
+use tokio::runtime::Handle as Runtime;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use vx_core::{ServiceError, ServiceResult};
+
+/// Work on the service's own runtime; dropping it cancels the work.
+pub(crate) struct Task<T> {
+    running: JoinHandle<ServiceResult<T>>,
+}
+
+impl<T: Send + 'static> Task<T> {
+    pub(crate) fn spawn(
+        runtime: &Runtime,
+        work: impl Future<Output = ServiceResult<T>> + Send + 'static,
+    ) -> Self {
+        Self {
+            running: runtime.spawn(work),
+        }
+    }
+
+    pub(crate) async fn outcome(mut self) -> ServiceResult<T> {
+        match (&mut self.running).await {
+            Ok(outcome) => outcome,
+            Err(ended) if ended.is_panic() => Err(ServiceError::failed(
+                "the service made a mistake and gave this request up; its log says more",
+            )),
+            Err(_) => Err(ServiceError::failed("the request was cancelled")),
+        }
+    }
+}
+
+impl<T> Drop for Task<T> {
+    fn drop(&mut self) {
+        self.running.abort();
+    }
+}
+
+/// Does `work` on the runtime unless `over` comes first.
+pub(crate) async fn run<T: Send + 'static>(
+    runtime: &Runtime,
+    over: &CancellationToken,
+    work: impl Future<Output = ServiceResult<T>> + Send + 'static,
+) -> ServiceResult<T> {
+    if over.is_cancelled() {
+        return Err(ServiceError::Revoked);
+    }
+    tokio::select! {
+        biased;
+        () = over.cancelled() => Err(ServiceError::Revoked),
+        outcome = Task::spawn(runtime, work).outcome() => outcome,
+    }
+}
+
+/// The streams that one connection has open.
+pub(crate) struct Streams {
+    open: Cell<usize>,
+    limit: usize,
+}
+
+impl Streams {
+    pub(crate) fn new(limit: usize) -> Rc<Self> {
+        Rc::new(Self {
+            open: Cell::new(0),
+            limit,
+        })
+    }
+
+    pub(crate) fn open(self: &Rc<Self>) -> ServiceResult<StreamGuard> {
+        if self.open.get() >= self.limit {
+            return Err(ServiceError::Overloaded(format!(
+                "this connection has {} streams open, and may have no more",
+                self.limit
+            )));
+        }
+        self.open.set(self.open.get() + 1);
+        Ok(StreamGuard {
+            streams: self.clone(),
+        })
+    }
+}
+
+/// One open stream.
+pub(crate) struct StreamGuard {
+    streams: Rc<Streams>,
+}
+
+impl Drop for StreamGuard {
+    fn drop(&mut self) {
+        self.streams.open.set(self.streams.open.get() - 1);
+    }
+}
