@@ -53,6 +53,10 @@ const FIFO: &str = "vx-counter.fifo";
 /// First word of a line that the harness writes itself.
 const MARKER: &str = "!marker";
 
+/// Starts the first word of a line that something else than a compiler writes, such as a build
+/// script of a fixture.
+const EVENT: char = '@';
+
 /// How long something the harness waits for may take before the test fails.
 const PATIENCE: Duration = Duration::from_secs(300);
 
@@ -68,6 +72,7 @@ pub struct Compile {
 #[derive(Default)]
 struct Counted {
     compiles: Vec<Compile>,
+    events: Vec<String>,
     markers: u64,
 }
 
@@ -131,19 +136,46 @@ impl Toolchain {
     /// When the counter is broken.
     #[must_use]
     pub fn compiles(&self) -> Vec<Compile> {
-        // Lines come out of a FIFO in the order they went in: when the marker is there, so is
-        // every compiler that was started before this call.
-        let wanted = {
-            let mut markers = self.markers.lock().unwrap_or_else(PoisonError::into_inner);
-            markers.1 += 1;
-            let line = format!("{MARKER} {}\n", markers.1);
-            markers
-                .0
-                .write_all(line.as_bytes())
-                .expect("the counter's FIFO takes a line");
-            markers.1
-        };
+        let wanted = self.mark();
         self.wait(|counted| (counted.markers >= wanted).then(|| counted.compiles.clone()))
+    }
+
+    /// How often a line `@name …` was written into the counter's FIFO, which an action finds at
+    /// `vx-counter.fifo` in its sysroot.
+    ///
+    /// # Panics
+    /// When the counter is broken.
+    #[must_use]
+    pub fn events(&self, name: &str) -> usize {
+        let wanted = self.mark();
+        self.wait(|counted| {
+            let events = counted.events.iter().filter(|event| *event == name).count();
+            (counted.markers >= wanted).then_some(events)
+        })
+    }
+
+    /// Waits until that has happened at least `times` times in all.
+    ///
+    /// # Panics
+    /// When it takes unreasonably long.
+    pub fn wait_for_event(&self, name: &str, times: usize) {
+        self.wait(|counted| {
+            let events = counted.events.iter().filter(|event| *event == name).count();
+            (events >= times).then_some(())
+        });
+    }
+
+    /// Lines come out of a FIFO in the order they went in: once this marker is there, so is
+    /// everything that was written before.
+    fn mark(&self) -> u64 {
+        let mut markers = self.markers.lock().unwrap_or_else(PoisonError::into_inner);
+        markers.1 += 1;
+        let line = format!("{MARKER} {}\n", markers.1);
+        markers
+            .0
+            .write_all(line.as_bytes())
+            .expect("the counter's FIFO takes a line");
+        markers.1
     }
 
     /// Waits until a compiler of this crate has been started, at least `times` times in all.
@@ -272,6 +304,8 @@ fn count(fifo: File, shared: &Shared) {
         let mut counted = shared.lock();
         if first == MARKER {
             counted.markers = second.parse().unwrap_or(counted.markers);
+        } else if let Some(event) = first.strip_prefix(EVENT) {
+            counted.events.push(event.to_owned());
         } else {
             counted.compiles.push(Compile {
                 crate_name: first.to_owned(),
@@ -351,25 +385,21 @@ mod tests {
     fn counts_compiles_and_not_questions() {
         let toolchain = Toolchain::new();
         let rustc = toolchain.sysroot().join("bin/rustc");
-        let output = Command::new(&rustc)
-            .args(["--print", "sysroot"])
-            .output()
-            .unwrap();
+        // What runs tests sets it to the libraries of the compiler that built them.
+        let command = || {
+            let mut command = Command::new(&rustc);
+            command.env_remove("LD_LIBRARY_PATH");
+            command
+        };
+        let output = command().args(["--print", "sysroot"]).output().unwrap();
         let sysroot = String::from_utf8(output.stdout).unwrap();
         assert_eq!(Path::new(sysroot.trim_end()), toolchain.sysroot());
-        assert!(
-            Command::new(&rustc)
-                .arg("-vV")
-                .output()
-                .unwrap()
-                .status
-                .success()
-        );
+        assert!(command().arg("-vV").output().unwrap().status.success());
         assert!(toolchain.compiles().is_empty());
 
         let source = toolchain.sysroot().join("x.rs");
         fs::write(&source, "pub fn x() {}").unwrap();
-        let status = Command::new(&rustc)
+        let status = command()
             .args([
                 "--crate-name",
                 "x",
