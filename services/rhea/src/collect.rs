@@ -11,14 +11,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use rustix::fs::{Dir, Mode, OFlags, ResolveFlags};
 use vx_core::tree::{MAX_ENTRIES, TreeEntry, TreeNode};
-use vx_core::{
-    Collect, CollectForm, Observer, Output, OutputForm, RelPath, Store, Tree,
-};
+use vx_core::{Collect, CollectForm, Observer, Output, OutputForm, RelPath, Tree};
 
 use crate::fault::{Stop, Tried, lost_task};
-use crate::ingest::{
-    Found, Refused, Stamp, find, open_directory, store_bytes, store_file, store_files,
-};
+use crate::ingest::{Found, Intake, Refused, Stamp, Stored, find, open_directory};
 
 /// A directory to collect and where it lies on the host.
 #[derive(Clone)]
@@ -27,94 +23,139 @@ pub(crate) struct Collected {
     pub(crate) host: PathBuf,
 }
 
-/// Outputs that were stored while the program ran, by name.
-pub(crate) type Early = HashMap<String, (Stamp, Output)>;
-
-/// Stores one file that the program says it finished, and announces it. `None` when its path
-/// is not in a directory whose files are collected, or nothing usable is there; then the end
-/// of the run decides about it.
-pub(crate) async fn store_early(
-    store: &Arc<dyn Store>,
-    observer: &Arc<dyn Observer>,
-    collected: &[Collected],
-    path: &str,
-) -> Result<Option<(Stamp, Output)>, Stop> {
-    let Some((name, host)) = collected.iter().find_map(|one| {
-        let name = path.strip_prefix(&one.collect.at)?.strip_prefix('/')?;
-        let direct = one.collect.form == CollectForm::Files && !name.contains('/');
-        direct.then(|| (name.to_owned(), one.host.clone()))
-    }) else {
-        return Ok(None);
-    };
-    let file_name = name.clone();
-    let opened = tokio::task::spawn_blocking(move || {
-        let directory = open_directory(&host)?;
-        Ok::<_, Stop>(find(&directory, &file_name).ok())
-    });
-    let Some(found) = opened.await.map_err(|error| lost_task(&error))?? else {
-        return Ok(None);
-    };
-    let (stamp, executable) = (found.stamp, found.executable);
-    let output = Output {
-        name,
-        blob: store_file(store, found).await?,
-        form: OutputForm::File { executable },
-    };
-    observer.stored(output.clone()).await?;
-    Ok(Some((stamp, output)))
+/// An output that is in the store.
+#[derive(Clone, Debug)]
+pub(crate) struct Kept {
+    pub(crate) output: Output,
+    /// Whether the marker is in it.
+    pub(crate) marked: bool,
 }
 
-/// Stores everything an action left, and announces what was not announced before.
-pub(crate) async fn collect(
-    store: &Arc<dyn Store>,
-    observer: &Arc<dyn Observer>,
-    collected: &[Collected],
-    early: &Early,
-) -> Result<Vec<Output>, Stop> {
-    let mut outputs = Vec::new();
-    for one in collected {
-        let found = match &one.collect.form {
-            CollectForm::Files => files(store, one, early, &mut outputs).await?,
-            CollectForm::Tree { name } => vec![tree(store, one, name).await?],
+/// Outputs that were stored while the program ran, by name, and what their files were then.
+pub(crate) type Early = HashMap<String, (Stamp, Kept)>;
+
+/// Takes outputs out of directories.
+#[derive(Clone)]
+pub(crate) struct Collector {
+    pub(crate) intake: Intake,
+    pub(crate) observer: Arc<dyn Observer>,
+    pub(crate) directories: Vec<Collected>,
+}
+
+impl Collector {
+    /// Stores one file that the program says it finished, and announces it. `None` when its
+    /// path is not in a directory whose files are collected, or nothing usable is there; then
+    /// the end of the run decides about it.
+    pub(crate) async fn early(&self, path: &str) -> Result<Option<(Stamp, Kept)>, Stop> {
+        let Some((name, host)) = self.directories.iter().find_map(|one| {
+            let name = path.strip_prefix(&one.collect.at)?.strip_prefix('/')?;
+            let direct = one.collect.form == CollectForm::Files && !name.contains('/');
+            direct.then(|| (name.to_owned(), one.host.clone()))
+        }) else {
+            return Ok(None);
         };
-        for output in found {
-            observer.stored(output.clone()).await?;
-            outputs.push(output);
-        }
+        let file_name = name.clone();
+        let opened = tokio::task::spawn_blocking(move || {
+            let directory = open_directory(&host)?;
+            Ok::<_, Stop>(find(&directory, &file_name).ok())
+        });
+        let Some(found) = opened.await.map_err(|error| lost_task(&error))?? else {
+            return Ok(None);
+        };
+        let (stamp, executable) = (found.stamp, found.executable);
+        let kept = file_output(name, executable, self.intake.file(found).await?);
+        self.observer.stored(kept.output.clone()).await?;
+        Ok(Some((stamp, kept)))
     }
-    Ok(outputs)
-}
 
-/// Stores the files of a directory but those stored before, which go to `outputs`.
-async fn files(
-    store: &Arc<dyn Store>,
-    one: &Collected,
-    early: &Early,
-    outputs: &mut Vec<Output>,
-) -> Result<Vec<Output>, Stop> {
-    let (host, at) = (one.host.clone(), one.collect.at.clone());
-    let listed = tokio::task::spawn_blocking(move || list_files(&host, &at));
-    let mut names = Vec::new();
-    let mut found = Vec::new();
-    for (name, file) in listed.await.map_err(|error| lost_task(&error))?? {
-        match early.get(&name) {
-            Some((stamp, output)) if *stamp == file.stamp => outputs.push(output.clone()),
-            _ => {
-                names.push((name, file.executable));
-                found.push(file);
+    /// Stores everything an action left, and announces what was not announced before.
+    pub(crate) async fn all(&self, early: &Early) -> Result<Vec<Kept>, Stop> {
+        let mut all = Vec::new();
+        for one in &self.directories {
+            let found = match &one.collect.form {
+                CollectForm::Files => self.files(one, early, &mut all).await?,
+                CollectForm::Tree { name } => vec![self.tree(one, name).await?],
+            };
+            for kept in found {
+                self.observer.stored(kept.output.clone()).await?;
+                all.push(kept);
             }
         }
+        Ok(all)
     }
-    let blobs = store_files(store, found).await?;
-    Ok(names
-        .into_iter()
-        .zip(blobs)
-        .map(|((name, executable), blob)| Output {
-            name,
-            blob,
-            form: OutputForm::File { executable },
+
+    /// Stores the files of a directory but those stored before, which go to `all`.
+    async fn files(
+        &self,
+        one: &Collected,
+        early: &Early,
+        all: &mut Vec<Kept>,
+    ) -> Result<Vec<Kept>, Stop> {
+        let (host, at) = (one.host.clone(), one.collect.at.clone());
+        let listed = tokio::task::spawn_blocking(move || list_files(&host, &at));
+        let mut names = Vec::new();
+        let mut found = Vec::new();
+        for (name, file) in listed.await.map_err(|error| lost_task(&error))?? {
+            match early.get(&name) {
+                Some((stamp, kept)) if *stamp == file.stamp => all.push(kept.clone()),
+                _ => {
+                    names.push((name, file.executable));
+                    found.push(file);
+                }
+            }
+        }
+        let stored = self.intake.files(found).await?;
+        Ok(names
+            .into_iter()
+            .zip(stored)
+            .map(|((name, executable), stored)| file_output(name, executable, stored))
+            .collect())
+    }
+
+    /// Stores a directory as a tree.
+    async fn tree(&self, one: &Collected, name: &str) -> Result<Kept, Stop> {
+        let (host, at) = (one.host.clone(), one.collect.at.clone());
+        let walked = tokio::task::spawn_blocking(move || walk(&host, &at));
+        let Walked { mut entries, files } = walked.await.map_err(|error| lost_task(&error))??;
+        let (paths, found): (Vec<_>, Vec<_>) = files.into_iter().unzip();
+        let executables: Vec<bool> = found.iter().map(|found: &Found| found.executable).collect();
+        let stored = self.intake.files(found).await?;
+        let marked = stored.iter().any(|stored| stored.marked);
+        let files = paths.into_iter().zip(stored).zip(executables);
+        entries.extend(files.map(|((path, stored), executable)| TreeEntry {
+            path,
+            node: TreeNode::File {
+                blob: stored.blob,
+                executable,
+            },
+        }));
+        let tree = Tree::new(entries).map_err(|error| {
+            Stop::Unfit(format!(
+                "{error}; what a build script leaves in {} must not refer to what lies outside",
+                one.collect.at
+            ))
+        })?;
+        let blob = self.intake.bytes(Bytes::from(tree.encode())).await?.blob;
+        Ok(Kept {
+            output: Output {
+                name: name.to_owned(),
+                blob,
+                form: OutputForm::Tree,
+            },
+            marked,
         })
-        .collect())
+    }
+}
+
+fn file_output(name: String, executable: bool, stored: Stored) -> Kept {
+    Kept {
+        output: Output {
+            name,
+            blob: stored.blob,
+            form: OutputForm::File { executable },
+        },
+        marked: stored.marked,
+    }
 }
 
 fn list_files(host: &std::path::Path, at: &str) -> Result<Vec<(String, Found)>, Stop> {
@@ -129,33 +170,6 @@ fn list_files(host: &std::path::Path, at: &str) -> Result<Vec<(String, Found)>, 
         }
     }
     Ok(files)
-}
-
-/// Stores a directory as a tree.
-async fn tree(store: &Arc<dyn Store>, one: &Collected, name: &str) -> Result<Output, Stop> {
-    let (host, at) = (one.host.clone(), one.collect.at.clone());
-    let walked = tokio::task::spawn_blocking(move || walk(&host, &at));
-    let Walked { mut entries, files } = walked.await.map_err(|error| lost_task(&error))??;
-    let (paths, found): (Vec<_>, Vec<_>) = files.into_iter().unzip();
-    let executables: Vec<bool> = found.iter().map(|found: &Found| found.executable).collect();
-    let blobs = store_files(store, found).await?;
-    entries.extend(paths.into_iter().zip(blobs).zip(executables).map(
-        |((path, blob), executable)| TreeEntry {
-            path,
-            node: TreeNode::File { blob, executable },
-        },
-    ));
-    let tree = Tree::new(entries).map_err(|error| {
-        Stop::Unfit(format!(
-            "{error}; what a build script leaves in {} must not refer to what lies outside",
-            one.collect.at
-        ))
-    })?;
-    Ok(Output {
-        name: name.to_owned(),
-        blob: store_bytes(store, Bytes::from(tree.encode())).await?,
-        form: OutputForm::Tree,
-    })
 }
 
 #[derive(Default)]
@@ -250,7 +264,9 @@ fn names(directory: BorrowedFd<'_>, at: &str) -> Result<Vec<String>, Stop> {
             continue;
         }
         let name = name.to_str().map_err(|_| {
-            Stop::Unfit(format!("{at} holds the name {name:?}, which is not plain UTF-8"))
+            Stop::Unfit(format!(
+                "{at} holds the name {name:?}, which is not plain UTF-8"
+            ))
         })?;
         names.push(name.to_owned());
         if names.len() > MAX_ENTRIES {

@@ -13,9 +13,7 @@ use futures::{StreamExt, TryStreamExt};
 use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
 use vx_core::service::{MAX_BATCH, MAX_SMALL_BLOB};
-use vx_core::{
-    Digest, Hasher, PlaceFile, PlaceMode, PlaceOutcome, PlaceRequest, RelPath, Store,
-};
+use vx_core::{Digest, Hasher, PlaceFile, PlaceMode, PlaceOutcome, PlaceRequest, RelPath, Store};
 
 use crate::fault::{Stop, Tried, lost_task};
 
@@ -89,7 +87,7 @@ async fn place(
                 make_parents(&to)?;
                 fs::rename(&from, &to).tried_at("move", &from)?;
             }
-            Ok(())
+            Ok::<_, Stop>(())
         });
         moved.await.map_err(|error| lost_task(&error))??;
     }

@@ -1,7 +1,7 @@
 //! Puts files into a store: small ones in batches, large ones as streams.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Seek};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
@@ -14,6 +14,7 @@ use vx_core::service::{MAX_BATCH, MAX_SMALL_BLOB};
 use vx_core::{Blob, Hasher, ServiceError, Store};
 
 use crate::fault::{Stop, Tried, lost_task};
+use crate::marker::{Marker, Search};
 
 /// Read at a time: what streams fastest over a connection.
 const PIECE: usize = 256 * 1024;
@@ -145,113 +146,145 @@ pub(crate) fn open_directory(path: &std::path::Path) -> Result<Arc<OwnedFd>, Sto
     .tried_at("open", path)
 }
 
-/// Stores many files and gives their blobs, in order.
-pub(crate) async fn store_files(
-    store: &Arc<dyn Store>,
-    files: Vec<Found>,
-) -> Result<Vec<Blob>, Stop> {
-    let mut blobs: Vec<Option<Blob>> = vec![None; files.len()];
-    let mut large = Vec::new();
-    let mut batch = Vec::new();
-    let mut bytes = 0;
-    for (index, file) in files.into_iter().enumerate() {
-        if file.size > MAX_SMALL_BLOB {
-            large.push((index, file));
-            continue;
-        }
-        let size = usize::try_from(file.size).unwrap_or(usize::MAX);
-        if bytes + size > BATCH_BYTES || batch.len() == MAX_BATCH {
-            put(&mut blobs, store_batch(store, std::mem::take(&mut batch)).await?);
-            bytes = 0;
-        }
-        bytes += size;
-        batch.push((index, file));
-    }
-    put(&mut blobs, store_batch(store, batch).await?);
-    let streamed = futures::stream::iter(large)
-        .map(|(index, file)| async move {
-            let blob = store_stream(store, Content::File(file)).await?;
-            Ok::<_, Stop>((index, blob))
-        })
-        .buffer_unordered(STREAMS)
-        .try_collect()
-        .await?;
-    put(&mut blobs, streamed);
-    blobs
-        .into_iter()
-        .map(|blob| blob.ok_or_else(|| malformed("lost a blob")))
-        .collect()
+/// Content that was stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stored {
+    pub(crate) blob: Blob,
+    /// Whether the marker is in it.
+    pub(crate) marked: bool,
 }
 
-fn put(blobs: &mut [Option<Blob>], stored: Vec<(usize, Blob)>) {
-    for (index, blob) in stored {
-        if let Some(place) = blobs.get_mut(index) {
-            *place = Some(blob);
-        }
-    }
+/// Where outputs go, and what is looked for in them on the way.
+#[derive(Clone)]
+pub(crate) struct Intake {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) marker: Marker,
 }
 
-async fn store_batch(
-    store: &Arc<dyn Store>,
-    batch: Vec<(usize, Found)>,
-) -> Result<Vec<(usize, Blob)>, Stop> {
-    if batch.is_empty() {
-        return Ok(Vec::new());
-    }
-    let read = tokio::task::spawn_blocking(move || {
-        batch
-            .into_iter()
-            .map(|(index, found)| {
-                let mut content = Vec::new();
-                found
-                    .open_output()?
-                    .take(MAX_SMALL_BLOB)
-                    .read_to_end(&mut content)
-                    .tried("read an output")?;
-                Ok((index, Bytes::from(content)))
+impl Intake {
+    /// Stores many files and says what they are, in order.
+    pub(crate) async fn files(&self, files: Vec<Found>) -> Result<Vec<Stored>, Stop> {
+        let mut all: Vec<Option<Stored>> = vec![None; files.len()];
+        let mut large = Vec::new();
+        let mut batch = Vec::new();
+        let mut bytes = 0;
+        for (index, file) in files.into_iter().enumerate() {
+            if file.size > MAX_SMALL_BLOB {
+                large.push((index, file));
+                continue;
+            }
+            let size = usize::try_from(file.size).unwrap_or(usize::MAX);
+            if bytes + size > BATCH_BYTES || batch.len() == MAX_BATCH {
+                put(&mut all, self.batch(std::mem::take(&mut batch)).await?);
+                bytes = 0;
+            }
+            bytes += size;
+            batch.push((index, file));
+        }
+        put(&mut all, self.batch(batch).await?);
+        let streamed = futures::stream::iter(large)
+            .map(|(index, file)| async move {
+                let stored = self.stream(Content::File(file)).await?;
+                Ok::<_, Stop>((index, stored))
             })
-            .collect::<Result<Vec<_>, Stop>>()
-    });
-    let contents = read.await.map_err(|error| lost_task(&error))??;
-    let (indices, contents): (Vec<_>, Vec<_>) = contents.into_iter().unzip();
-    let blobs = store_small(store, contents).await?;
-    Ok(indices.into_iter().zip(blobs).collect())
-}
-
-/// Stores small blobs of one batch.
-async fn store_small(store: &Arc<dyn Store>, contents: Vec<Bytes>) -> Result<Vec<Blob>, Stop> {
-    let blobs: Vec<Blob> = contents.iter().map(|content| Blob::of(content)).collect();
-    let digests = store.write_small(contents).await?;
-    if digests.len() != blobs.len()
-        || blobs
-            .iter()
-            .zip(&digests)
-            .any(|(blob, digest)| blob.digest != *digest)
-    {
-        return Err(malformed("took other content than was sent"));
+            .buffer_unordered(STREAMS)
+            .try_collect()
+            .await?;
+        put(&mut all, streamed);
+        all.into_iter()
+            .map(|stored| stored.ok_or_else(|| malformed("lost a blob")))
+            .collect()
     }
-    Ok(blobs)
-}
 
-/// Stores content held in memory.
-pub(crate) async fn store_bytes(store: &Arc<dyn Store>, content: Bytes) -> Result<Blob, Stop> {
-    if content.len() as u64 <= MAX_SMALL_BLOB {
-        let blobs = store_small(store, vec![content]).await?;
-        return blobs
+    /// Stores one file.
+    pub(crate) async fn file(&self, found: Found) -> Result<Stored, Stop> {
+        let stored = self.files(vec![found]).await?;
+        stored
             .first()
             .copied()
-            .ok_or_else(|| malformed("lost a blob"));
+            .ok_or_else(|| malformed("lost a blob"))
     }
-    store_stream(store, Content::Bytes(content)).await
+
+    /// Stores content held in memory.
+    pub(crate) async fn bytes(&self, content: Bytes) -> Result<Stored, Stop> {
+        if content.len() as u64 > MAX_SMALL_BLOB {
+            return self.stream(Content::Bytes(content)).await;
+        }
+        let marked = self.marker.is_in(&content);
+        let blob = self.small(vec![content]).await?;
+        blob.first()
+            .map(|blob| Stored {
+                blob: *blob,
+                marked,
+            })
+            .ok_or_else(|| malformed("lost a blob"))
+    }
+
+    async fn batch(&self, batch: Vec<(usize, Found)>) -> Result<Vec<(usize, Stored)>, Stop> {
+        if batch.is_empty() {
+            return Ok(Vec::new());
+        }
+        let marker = self.marker.clone();
+        let read = tokio::task::spawn_blocking(move || {
+            batch
+                .into_iter()
+                .map(|(index, found)| {
+                    let mut content = Vec::new();
+                    found
+                        .open_output()?
+                        .take(MAX_SMALL_BLOB)
+                        .read_to_end(&mut content)
+                        .tried("read an output")?;
+                    let marked = marker.is_in(&content);
+                    Ok(((index, marked), Bytes::from(content)))
+                })
+                .collect::<Result<Vec<_>, Stop>>()
+        });
+        let contents = read.await.map_err(|error| lost_task(&error))??;
+        let (about, contents): (Vec<_>, Vec<_>) = contents.into_iter().unzip();
+        let blobs = self.small(contents).await?;
+        Ok(about
+            .into_iter()
+            .zip(blobs)
+            .map(|((index, marked), blob)| (index, Stored { blob, marked }))
+            .collect())
+    }
+
+    /// Stores small blobs of one batch.
+    async fn small(&self, contents: Vec<Bytes>) -> Result<Vec<Blob>, Stop> {
+        let blobs: Vec<Blob> = contents.iter().map(|content| Blob::of(content)).collect();
+        let sent: Vec<_> = blobs.iter().map(|blob| blob.digest).collect();
+        if self.store.write_small(contents).await? == sent {
+            Ok(blobs)
+        } else {
+            Err(malformed("took other content than was sent"))
+        }
+    }
+
+    async fn stream(&self, content: Content) -> Result<Stored, Stop> {
+        let (pieces, mut received) = mpsc::channel(PIECES);
+        let search = self.marker.search();
+        let reader = tokio::task::spawn_blocking(move || read_pieces(content, &pieces, search));
+        let mut writer = self.store.write().await?;
+        while let Some(piece) = received.recv().await {
+            writer.write(piece).await?;
+        }
+        // Before the end is declared: a failed read must leave no blob behind.
+        let read = reader.await.map_err(|error| lost_task(&error))??;
+        if writer.finish().await? == read.blob {
+            Ok(read)
+        } else {
+            Err(malformed("took other content than was sent"))
+        }
+    }
 }
 
-/// Stores one file.
-pub(crate) async fn store_file(store: &Arc<dyn Store>, found: Found) -> Result<Blob, Stop> {
-    let blobs = store_files(store, vec![found]).await?;
-    blobs
-        .first()
-        .copied()
-        .ok_or_else(|| malformed("lost a blob"))
+fn put(all: &mut [Option<Stored>], stored: Vec<(usize, Stored)>) {
+    for (index, stored) in stored {
+        if let Some(place) = all.get_mut(index) {
+            *place = Some(stored);
+        }
+    }
 }
 
 enum Content {
@@ -259,33 +292,24 @@ enum Content {
     Bytes(Bytes),
 }
 
-async fn store_stream(store: &Arc<dyn Store>, content: Content) -> Result<Blob, Stop> {
-    let (pieces, mut received) = mpsc::channel(PIECES);
-    let reader = tokio::task::spawn_blocking(move || read_pieces(content, &pieces));
-    let mut writer = store.write().await?;
-    while let Some(piece) = received.recv().await {
-        writer.write(piece).await?;
-    }
-    // Before the end is declared: a failed read must leave no blob behind.
-    let read = reader.await.map_err(|error| lost_task(&error))??;
-    let stored = writer.finish().await?;
-    if stored == read {
-        Ok(stored)
-    } else {
-        Err(malformed("took other content than was sent"))
-    }
-}
-
-/// Reads and hashes content piece by piece; ends early when nobody takes the pieces.
-fn read_pieces(content: Content, pieces: &mpsc::Sender<Bytes>) -> Result<Blob, Stop> {
+/// Reads, hashes and looks through content piece by piece; ends early when nobody takes the
+/// pieces.
+fn read_pieces(
+    content: Content,
+    pieces: &mpsc::Sender<Bytes>,
+    mut search: Search,
+) -> Result<Stored, Stop> {
     let mut hasher = Hasher::new();
     let mut send = |piece: Bytes| {
         hasher.update(&piece);
+        search.update(&piece);
         pieces.blocking_send(piece).is_ok()
     };
-    match content {
-        Content::Bytes(mut bytes) => {
-            while !bytes.is_empty() && send(bytes.split_to(bytes.len().min(PIECE))) {}
+    let marked = match content {
+        Content::Bytes(bytes) => {
+            let mut rest = bytes.clone();
+            while !rest.is_empty() && send(rest.split_to(rest.len().min(PIECE))) {}
+            search.finish(|| Ok(bytes.to_vec()))
         }
         Content::File(found) => {
             let mut file = found.open_output()?;
@@ -297,9 +321,18 @@ fn read_pieces(content: Content, pieces: &mpsc::Sender<Bytes>) -> Result<Blob, S
                     break;
                 }
             }
+            search.finish(|| {
+                file.rewind()?;
+                let mut content = Vec::new();
+                file.read_to_end(&mut content)?;
+                Ok(content)
+            })
         }
-    }
-    Ok(hasher.finish())
+    };
+    Ok(Stored {
+        blob: hasher.finish(),
+        marked: marked.tried("read an output")?,
+    })
 }
 
 fn fill(file: &mut File, buffer: &mut [u8]) -> std::io::Result<usize> {

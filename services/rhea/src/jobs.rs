@@ -49,10 +49,12 @@ impl Jobserver {
         let shared = pipe_with(PipeFlags::CLOEXEC)?;
         let read = reopen(shared.0.as_fd(), OFlags::RDONLY)?;
         let write = reopen(shared.1.as_fd(), OFlags::WRONLY)?;
+        // SAFETY: the descriptor is owned by what watches it and closes with it.
+        let read = unsafe { AsyncFd::register_with_interest(read, Interest::READABLE) }?;
         let jobserver = Self {
             slots,
             shared,
-            read: AsyncFd::with_interest(read, Interest::READABLE)?,
+            read,
             write,
             queue: tokio::sync::Mutex::new(()),
             taken: Mutex::new(0),

@@ -73,6 +73,11 @@ impl Directory {
         Ok(directory)
     }
 
+    /// Its path.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Where unpacked packages are kept.
     pub(crate) fn packages(&self) -> PathBuf {
         self.path.join("packages")

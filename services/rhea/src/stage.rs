@@ -50,7 +50,7 @@ pub(crate) async fn stage(
     let base = directory.clone();
     let done = tasks.spawn_blocking(move || {
         complete(&layout, &base)?;
-        Ok(layout)
+        Ok::<_, Stop>(layout)
     });
     Ok(Staged {
         directory,

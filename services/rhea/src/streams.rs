@@ -4,6 +4,7 @@ use std::io::ErrorKind;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
+use rustix::io::Errno;
 use tokio::net::unix::pipe;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -76,18 +77,23 @@ impl Pump {
     ) -> Result<Vec<u8>, Stop> {
         let mut buffer = vec![0; READ];
         loop {
-            let over = tokio::select! {
-                ready = pipe.readable() => {
-                    ready.tried("read what the program wrote")?;
-                    false
-                }
-                () = ended.cancelled() => true,
-            };
+            tokio::select! {
+                ready = pipe.readable() => ready.tried("read what the program wrote")?,
+                () = ended.cancelled() => break,
+            }
             match pipe.try_read(&mut buffer) {
                 Ok(0) => break,
                 Ok(read) => self.accept(&buffer[..read]).await?,
-                Err(error) if error.kind() == ErrorKind::WouldBlock && over => break,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error).tried("read what the program wrote"),
+            }
+        }
+        // Asked of the kernel, whatever the runtime last knew of the pipe.
+        loop {
+            match rustix::io::read(&pipe, &mut buffer) {
+                Ok(0) | Err(Errno::AGAIN) => break,
+                Ok(read) => self.accept(&buffer[..read]).await?,
+                Err(Errno::INTR) => {}
                 Err(error) => return Err(error).tried("read what the program wrote"),
             }
         }

@@ -38,11 +38,7 @@ pub(crate) enum UnpackError {
 }
 
 /// Unpacks `archive` into `to`, which is empty, and gives the size of what was written.
-pub(crate) fn unpack(
-    archive: File,
-    format: PackageFormat,
-    to: &Path,
-) -> Result<u64, UnpackError> {
+pub(crate) fn unpack(archive: File, format: PackageFormat, to: &Path) -> Result<u64, UnpackError> {
     let archive = BufReader::new(archive);
     match format {
         PackageFormat::Crate => Unpacking::new(to, true).run(flate2::read::GzDecoder::new(archive)),

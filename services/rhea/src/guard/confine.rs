@@ -77,7 +77,11 @@ pub(super) fn limits() -> Result<(), Fault> {
     };
     setrlimit(Resource::Core, no_core).step("limit core files")?;
     let mut files = getrlimit(Resource::Nofile);
-    files.current = Some(files.maximum.map_or(OPEN_FILES, |hard| hard.min(OPEN_FILES)));
+    files.current = Some(
+        files
+            .maximum
+            .map_or(OPEN_FILES, |hard| hard.min(OPEN_FILES)),
+    );
     setrlimit(Resource::Nofile, files).step("limit open files")?;
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     Ok(())

@@ -37,18 +37,12 @@ const ETC: &[(&str, &str)] = &[
         "root:x:0:0:root:/vx/home:/bin/sh\nvx:x:1000:1000:vx:/vx/home:/bin/sh\n\
          nobody:x:65534:65534:nobody:/vx/home:/bin/sh\n",
     ),
-    (
-        "etc/group",
-        "root:x:0:\nvx:x:1000:\nnogroup:x:65534:\n",
-    ),
+    ("etc/group", "root:x:0:\nvx:x:1000:\nnogroup:x:65534:\n"),
     (
         "etc/nsswitch.conf",
         "passwd: files\ngroup: files\nhosts: files\n",
     ),
-    (
-        "etc/hosts",
-        "127.0.0.1 localhost\n::1 localhost\n",
-    ),
+    ("etc/hosts", "127.0.0.1 localhost\n::1 localhost\n"),
 ];
 
 /// The root itself holds directories and a few short files.

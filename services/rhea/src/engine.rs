@@ -1,0 +1,268 @@
+//! What all actions of an executor share, and the executor itself.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use async_trait::async_trait;
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use vx_core::{
+    ActionSpec, CheckoutMode, CheckoutMount, Execution, Executor, ExecutorStatus, Observer,
+    ServiceError, ServiceResult, Store,
+};
+
+use crate::fault::{Stop, lost_task};
+use crate::guard::spec::{GuardSpec, Report};
+use crate::host::{SystemEntry, system};
+use crate::jobs::Jobserver;
+use crate::packages::Packages;
+use crate::run::run;
+use crate::scratch::{Directory, DirectoryError};
+use crate::spawner::{Guarded, Spawner};
+
+/// How large unpacked packages may grow by default, in bytes: the sources of some thousand
+/// crates.
+pub const PACKAGE_BYTES: u64 = 8 * 1024 * 1024 * 1024;
+
+/// How an executor is set up.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Its directory, for it alone: an absolute path.
+    pub directory: PathBuf,
+    /// How many programs run at once; as many as there are processors if not given.
+    pub slots: Option<NonZeroUsize>,
+    /// A program that becomes a guard when asked ([`crate::guard::enter_if_asked`]).
+    pub guard: PathBuf,
+    /// How large unpacked packages may grow, in bytes; those in use may exceed it.
+    pub package_bytes: u64,
+}
+
+impl Settings {
+    /// The usual settings, with this program itself as the guard.
+    pub fn new(directory: impl Into<PathBuf>) -> Self {
+        Self {
+            directory: directory.into(),
+            slots: None,
+            // The file this program was started from, even if it was replaced since.
+            guard: PathBuf::from("/proc/self/exe"),
+            package_bytes: PACKAGE_BYTES,
+        }
+    }
+}
+
+/// Why an executor can't start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Its directory can't be used.
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
+    /// The system refused something it needs.
+    #[error("can't start the executor: {0}")]
+    System(#[from] std::io::Error),
+}
+
+/// The executor.
+pub struct Rhea {
+    engine: Arc<Engine>,
+    runtime: Handle,
+}
+
+/// What all actions share.
+pub(crate) struct Engine {
+    pub(crate) directory: Directory,
+    pub(crate) packages: Arc<Packages>,
+    pub(crate) jobs: Arc<Jobserver>,
+    pub(crate) spawner: Spawner,
+    pub(crate) system: Vec<SystemEntry>,
+    /// Actions that are prepared, run or concluded: twice the slots, so that the inputs of the
+    /// next ones stand ready when a slot is free, and no more are laid out than that.
+    pub(crate) admission: Semaphore,
+    pub(crate) counters: Counters,
+    /// What is cleared away after actions.
+    pub(crate) background: TaskTracker,
+    slots: usize,
+    isolation_fault: String,
+}
+
+/// Figures since the start.
+#[derive(Default)]
+pub(crate) struct Counters {
+    running: AtomicU64,
+    executed: AtomicU64,
+    placed: AtomicU64,
+}
+
+impl Counters {
+    pub(crate) fn executed(&self) {
+        self.executed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn placed(&self, bytes: u64) {
+        self.placed.fetch_add(bytes, Ordering::Relaxed);
+    }
+}
+
+impl Rhea {
+    /// Starts an executor on the current runtime: takes its directory, clears what earlier
+    /// runs left, and finds out whether actions can be isolated here.
+    ///
+    /// # Errors
+    /// When its directory can't be used, or the system refuses a thread or a pipe. A kernel
+    /// that refuses namespaces is no error: every execution then says so.
+    pub async fn start(settings: Settings) -> Result<Self, StartError> {
+        let slots = match settings.slots {
+            Some(slots) => slots,
+            None => std::thread::available_parallelism()?,
+        }
+        .get();
+        let directory = Directory::open(&settings.directory)?;
+        let packages = Packages::open(directory.packages(), settings.package_bytes)?;
+        let mut engine = Engine {
+            directory,
+            packages,
+            jobs: Jobserver::new(slots)?,
+            spawner: Spawner::start(settings.guard)?,
+            system: system(),
+            admission: Semaphore::new(slots * 2),
+            counters: Counters::default(),
+            background: TaskTracker::new(),
+            slots,
+            isolation_fault: String::new(),
+        };
+        engine.isolation_fault = engine.probe().await?;
+        if !engine.isolation_fault.is_empty() {
+            tracing::error!(fault = engine.isolation_fault, "actions can't be isolated");
+        }
+        Ok(Self {
+            engine: Arc::new(engine),
+            runtime: Handle::current(),
+        })
+    }
+
+    /// Waits until everything that ended actions left is cleared away.
+    pub async fn settle(&self) {
+        self.engine.background.close();
+        self.engine.background.wait().await;
+        self.engine.background.reopen();
+    }
+}
+
+impl Engine {
+    /// Builds a root with everything an action may need and leaves it; says why not.
+    async fn probe(&self) -> std::io::Result<String> {
+        let scratch = self.directory.scratch()?;
+        let text = |name: &str| {
+            let path = scratch.make(name)?;
+            Ok::<_, std::io::Error>(path.to_string_lossy().into_owned())
+        };
+        let spec = GuardSpec {
+            base: text("root")?,
+            layer: text("layer")?,
+            system: self.system.clone(),
+            toolchain: None,
+            checkout: Some(CheckoutMount {
+                host: text("checkout")?,
+                hidden: Vec::new(),
+                mode: CheckoutMode::PrivateLayer,
+            }),
+            binds: Vec::new(),
+            program: None,
+        };
+        let Guarded {
+            process,
+            mut control,
+            ..
+        } = self.spawner.spawn(&spec, &self.jobs).await?;
+        let fault = loop {
+            match control.next().await? {
+                Some(Report::Ready { .. }) => {}
+                Some(Report::Ended { .. }) => break String::new(),
+                Some(Report::Unable(reason) | Report::NotStarted(reason)) => break reason,
+                None => {
+                    break "can't build an isolation root: its guard ended without a report"
+                        .to_owned();
+                }
+            }
+        };
+        drop(control);
+        process.ended().await?;
+        scratch.remove().await;
+        Ok(fault)
+    }
+
+    async fn execute(
+        self: Arc<Self>,
+        action: ActionSpec,
+        store: Arc<dyn Store>,
+        observer: Arc<dyn Observer>,
+        cancelled: CancellationToken,
+    ) -> ServiceResult<Execution> {
+        if !self.isolation_fault.is_empty() {
+            return Ok(Execution::Unable(self.isolation_fault.clone()));
+        }
+        let label = action.label.clone();
+        self.counters.running.fetch_add(1, Ordering::Relaxed);
+        let result = run(&self, action, store, observer, &cancelled).await;
+        self.counters.running.fetch_sub(1, Ordering::Relaxed);
+        match result {
+            Ok(execution) => Ok(execution),
+            Err(Stop::Missing(mut digests)) => {
+                digests.sort();
+                digests.dedup();
+                Ok(Execution::InputsMissing(digests))
+            }
+            Err(Stop::Unable(reason)) => {
+                tracing::warn!(label, reason, "unable to run an action");
+                Ok(Execution::Unable(reason))
+            }
+            Err(Stop::Unfit(reason)) => Err(ServiceError::Failed(reason)),
+            Err(Stop::Service(error)) => {
+                tracing::warn!(label, %error, "an action was given up");
+                Err(error)
+            }
+            Err(Stop::Cancelled) => Err(ServiceError::Failed("cancelled".to_owned())),
+        }
+    }
+}
+
+#[async_trait]
+impl Executor for Rhea {
+    async fn execute(
+        &self,
+        action: ActionSpec,
+        store: Arc<dyn Store>,
+        observer: Arc<dyn Observer>,
+    ) -> ServiceResult<Execution> {
+        let cancelled = CancellationToken::new();
+        let _ends_with_this = cancelled.clone().drop_guard();
+        let engine = Arc::clone(&self.engine);
+        // A task of its own: what an action leaves is cleared away even when whoever asked
+        // does not wait for it.
+        let task = self
+            .runtime
+            .spawn(engine.execute(action, store, observer, cancelled));
+        match task.await {
+            Ok(result) => result,
+            Err(error) => match lost_task(&error) {
+                Stop::Service(error) => Err(error),
+                stop => Err(ServiceError::failed(stop)),
+            },
+        }
+    }
+
+    async fn status(&self) -> ServiceResult<ExecutorStatus> {
+        let engine = &self.engine;
+        Ok(ExecutorStatus {
+            running: engine.counters.running.load(Ordering::Relaxed),
+            executed: engine.counters.executed.load(Ordering::Relaxed),
+            slots: engine.slots as u64,
+            isolation_fault: engine.isolation_fault.clone(),
+            placed_bytes: engine.counters.placed.load(Ordering::Relaxed),
+            ..ExecutorStatus::default()
+        })
+    }
+}
