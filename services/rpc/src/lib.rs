@@ -16,6 +16,7 @@
 mod blob;
 mod client;
 mod connection;
+pub mod daemon;
 pub mod directory;
 pub mod endpoint;
 mod error;
