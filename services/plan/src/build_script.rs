@@ -11,7 +11,9 @@ use crate::outputs::build_script_program;
 pub fn run_build_script(plan: &Plan, unit: usize, inputs: &CompileInputs) -> Invocation {
     let this = &plan.units[unit];
     debug_assert_eq!(this.mode, Mode::RunBuildScript, "a compile is `compile`'s");
-    let program = needs(plan, unit).build_script_binary.and_then(|unit| build_script_program(plan, unit));
+    let program = needs(plan, unit)
+        .build_script_binary
+        .and_then(|unit| build_script_program(plan, unit));
     let invocation = Invocation {
         argv: program.into_iter().collect(),
         env: environment::of_run(plan, unit, inputs),

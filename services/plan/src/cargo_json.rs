@@ -105,4 +105,5 @@ pub(crate) struct MetadataTarget {
     pub(crate) kind: Vec<String>,
     pub(crate) crate_types: Vec<String>,
     pub(crate) name: String,
+    pub(crate) src_path: String,
 }

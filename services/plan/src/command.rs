@@ -66,12 +66,25 @@ fn base_args(plan: &Plan, unit: usize, inputs: &CompileInputs, argv: &mut Vec<St
     push(argv, &["--crate-name", &target.crate_name()]);
     argv.push(format!("--edition={}", target.edition));
     argv.push(target.src.clone());
-    push(argv, &["--error-format=json", "--json=diagnostic-rendered-ansi,artifacts,future-incompat"]);
+    push(
+        argv,
+        &[
+            "--error-format=json",
+            "--json=diagnostic-rendered-ansi,artifacts,future-incompat",
+        ],
+    );
     for crate_type in target.crate_types() {
         push(argv, &["--crate-type", crate_type]);
     }
     let pipelined = !this.requires_upstream_objects();
-    argv.push(if pipelined { "--emit=dep-info,metadata,link" } else { "--emit=dep-info,link" }.to_owned());
+    argv.push(
+        if pipelined {
+            "--emit=dep-info,metadata,link"
+        } else {
+            "--emit=dep-info,link"
+        }
+        .to_owned(),
+    );
     profile_args(plan, this, package, argv);
     feature_args(this, package, argv);
     codegen(argv, format!("metadata={}", this.metadata));
@@ -88,7 +101,11 @@ fn base_args(plan: &Plan, unit: usize, inputs: &CompileInputs, argv: &mut Vec<St
     if let Some(linker) = &plan.platform(this).linker {
         codegen(argv, format!("linker={linker}"));
     }
-    if let Some(dir) = inputs.incremental.as_ref().filter(|_| this.profile.incremental) {
+    if let Some(dir) = inputs
+        .incremental
+        .as_ref()
+        .filter(|_| this.profile.incremental)
+    {
         codegen(argv, format!("incremental={dir}"));
     }
     if let Some(strip) = &this.profile.strip {
@@ -152,10 +169,16 @@ fn check_args(this: &Unit, argv: &mut Vec<String>) {
     let by_default = profile.opt_level == "0";
     let word = |on: bool| if on { "on" } else { "off" };
     if profile.debug_assertions != by_default {
-        codegen(argv, format!("debug-assertions={}", word(profile.debug_assertions)));
+        codegen(
+            argv,
+            format!("debug-assertions={}", word(profile.debug_assertions)),
+        );
     }
     if profile.overflow_checks != profile.debug_assertions {
-        codegen(argv, format!("overflow-checks={}", word(profile.overflow_checks)));
+        codegen(
+            argv,
+            format!("overflow-checks={}", word(profile.overflow_checks)),
+        );
     }
 }
 
@@ -163,14 +186,24 @@ fn feature_args(this: &Unit, package: &Package, argv: &mut Vec<String>) {
     for feature in &this.features {
         push(argv, &["--cfg", &format!("feature=\"{feature}\"")]);
     }
-    let declared: Vec<String> = package.features.iter().map(|name| format!("\"{name}\"")).collect();
+    let declared: Vec<String> = package
+        .features
+        .iter()
+        .map(|name| format!("\"{name}\""))
+        .collect();
     let declared = format!("cfg(feature, values({}))", declared.join(", "));
-    push(argv, &["--check-cfg", "cfg(docsrs,test)", "--check-cfg", &declared]);
+    push(
+        argv,
+        &["--check-cfg", "cfg(docsrs,test)", "--check-cfg", &declared],
+    );
 }
 
 fn dependency_args(plan: &Plan, this: &Unit, argv: &mut Vec<String>) {
     let mut search = |platform: Option<&str>| {
-        push(argv, &["-L", &format!("dependency={}", deps_dir(plan, platform))]);
+        push(
+            argv,
+            &["-L", &format!("dependency={}", deps_dir(plan, platform))],
+        );
     };
     search(this.platform.as_deref());
     if this.platform.is_some() {
@@ -203,15 +236,28 @@ fn extern_args(plan: &Plan, this: &Unit, dep: &UnitDep, argv: &mut Vec<String>) 
             kind => kind.is_linkable() && !metadata_only,
         };
         if wanted {
-            push(argv, &["--extern", &format!("{options}{}={}", dep.extern_name, file.place)]);
+            push(
+                argv,
+                &[
+                    "--extern",
+                    &format!("{options}{}={}", dep.extern_name, file.place),
+                ],
+            );
         }
     }
     dep.noprelude
 }
 
 /// What a run of a build script said, or the configuration in its place.
-pub(crate) fn said<'a>(plan: &'a Plan, inputs: &'a CompileInputs, run: usize) -> Option<&'a BuildOutput> {
-    plan.units[run].overridden.as_ref().or_else(|| inputs.build_outputs.get(&run))
+pub(crate) fn said<'a>(
+    plan: &'a Plan,
+    inputs: &'a CompileInputs,
+    run: usize,
+) -> Option<&'a BuildOutput> {
+    plan.units[run]
+        .overridden
+        .as_ref()
+        .or_else(|| inputs.build_outputs.get(&run))
 }
 
 fn build_script_args(plan: &Plan, unit: usize, inputs: &CompileInputs, argv: &mut Vec<String>) {
@@ -225,7 +271,10 @@ fn build_script_args(plan: &Plan, unit: usize, inputs: &CompileInputs, argv: &mu
     let paths = |own: bool| {
         outputs.iter().flat_map(move |(run, output)| {
             let dir = out_dir(plan, *run);
-            output.library_paths.iter().filter(move |path| in_dir(path, &dir) == own)
+            output
+                .library_paths
+                .iter()
+                .filter(move |path| in_dir(path, &dir) == own)
         })
     };
     for path in paths(true).chain(paths(false)) {

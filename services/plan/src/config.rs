@@ -16,7 +16,10 @@ use crate::error::PlanError;
 pub(crate) enum Value {
     Table(BTreeMap<String, Value>),
     List(Vec<Value>),
-    Scalar { value: toml::Value, origin: Arc<PathBuf> },
+    Scalar {
+        value: toml::Value,
+        origin: Arc<PathBuf>,
+    },
 }
 
 /// The merged configuration files.
@@ -49,7 +52,9 @@ impl Config {
             cwd: cwd.to_owned(),
         };
         let mut dirs: Vec<PathBuf> = cwd.ancestors().map(|dir| dir.join(".cargo")).collect();
-        let home = cargo_home.canonicalize().unwrap_or_else(|_| cargo_home.to_owned());
+        let home = cargo_home
+            .canonicalize()
+            .unwrap_or_else(|_| cargo_home.to_owned());
         let seen = |dir: &PathBuf| dir.canonicalize().unwrap_or_else(|_| dir.clone()) == home;
         if !dirs.iter().any(seen) {
             dirs.push(cargo_home.to_owned());
@@ -76,7 +81,10 @@ impl Config {
     }
 
     fn read(&mut self, file: &Path, including: &mut Vec<PathBuf>) -> Result<Value, PlanError> {
-        let error = |detail: String| PlanError::Config { path: file.to_owned(), detail };
+        let error = |detail: String| PlanError::Config {
+            path: file.to_owned(),
+            detail,
+        };
         if including.iter().any(|other| other == file) {
             return Err(error("it includes itself".to_owned()));
         }
@@ -86,7 +94,9 @@ impl Config {
         let includes = table.remove("include");
         let origin = Arc::new(file.to_owned());
         let mut value = with_origin(toml::Value::Table(table), &origin);
-        let Some(includes) = includes else { return Ok(value) };
+        let Some(includes) = includes else {
+            return Ok(value);
+        };
 
         including.push(file.to_owned());
         let mut included = Value::Table(BTreeMap::new());
@@ -141,7 +151,10 @@ impl Config {
     /// A list of strings, or a string of words; the variable of its name comes last in it.
     pub(crate) fn words(&self, path: &[&str]) -> Option<Vec<String>> {
         let from_file = self.get(path).map(words_of);
-        let from_env = self.env.get(&env_name(path)).map(|value| split_words(value));
+        let from_env = self
+            .env
+            .get(&env_name(path))
+            .map(|value| split_words(value));
         match (from_file, from_env) {
             (None, None) => None,
             (file, env) => Some(file.into_iter().chain(env).flatten().collect()),
@@ -158,21 +171,32 @@ impl Config {
     }
 
     pub(crate) fn program_of(&self, value: &Value) -> Option<String> {
-        let Value::Scalar { value, origin } = value else { return None };
+        let Value::Scalar { value, origin } = value else {
+            return None;
+        };
         Some(self.program_from(value.as_str()?, base_of(origin)))
     }
 
     fn program_from(&self, value: &str, base: &Path) -> String {
-        if value.contains('/') { base.join(value).to_string_lossy().into_owned() } else { value.to_owned() }
+        if value.contains('/') {
+            base.join(value).to_string_lossy().into_owned()
+        } else {
+            value.to_owned()
+        }
     }
 
     /// The `[env]` tables as cargo applies them: a variable that is set already keeps its
     /// value unless forced.
     pub(crate) fn env_table(&self) -> Result<Vec<(String, String)>, PlanError> {
-        let Some(Value::Table(table)) = self.get(&["env"]) else { return Ok(Vec::new()) };
+        let Some(Value::Table(table)) = self.get(&["env"]) else {
+            return Ok(Vec::new());
+        };
         let mut pairs = Vec::new();
         for (name, value) in table {
-            if matches!(name.as_str(), "CARGO_HOME" | "RUSTUP_HOME" | "RUSTUP_TOOLCHAIN") {
+            if matches!(
+                name.as_str(),
+                "CARGO_HOME" | "RUSTUP_HOME" | "RUSTUP_TOOLCHAIN"
+            ) {
                 return Err(PlanError::Config {
                     path: self.files.first().cloned().unwrap_or_default(),
                     detail: format!(
@@ -180,7 +204,9 @@ impl Config {
                     ),
                 });
             }
-            let Some((text, origin, relative, force)) = env_value(value) else { continue };
+            let Some((text, origin, relative, force)) = env_value(value) else {
+                continue;
+            };
             let text = match self.env.get(name) {
                 Some(set) if !force => set.clone(),
                 _ if relative => base_of(&origin).join(&text).to_string_lossy().into_owned(),
@@ -213,7 +239,10 @@ pub(crate) fn env_name(path: &[&str]) -> String {
 
 /// Relative paths are meant from the directory that holds `.cargo`.
 fn base_of(origin: &Path) -> &Path {
-    origin.parent().and_then(Path::parent).unwrap_or(Path::new("/"))
+    origin
+        .parent()
+        .and_then(Path::parent)
+        .unwrap_or(Path::new("/"))
 }
 
 fn env_value(value: &Value) -> Option<(String, Arc<PathBuf>, bool, bool)> {
@@ -226,8 +255,15 @@ fn env_value(value: &Value) -> Option<(String, Arc<PathBuf>, bool, bool)> {
                 Some(Value::Scalar { value, .. }) => value.as_bool().unwrap_or(false),
                 _ => false,
             };
-            let Value::Scalar { value, origin } = table.get("value")? else { return None };
-            Some((value.as_str()?.to_owned(), origin.clone(), flag("relative"), flag("force")))
+            let Value::Scalar { value, origin } = table.get("value")? else {
+                return None;
+            };
+            Some((
+                value.as_str()?.to_owned(),
+                origin.clone(),
+                flag("relative"),
+                flag("force"),
+            ))
         }
         Value::List(_) => None,
     }
@@ -275,12 +311,21 @@ fn include_paths(value: &toml::Value) -> Result<Vec<(String, bool)>, String> {
 fn with_origin(value: toml::Value, origin: &Arc<PathBuf>) -> Value {
     match value {
         toml::Value::Table(table) => Value::Table(
-            table.into_iter().map(|(key, value)| (key, with_origin(value, origin))).collect(),
+            table
+                .into_iter()
+                .map(|(key, value)| (key, with_origin(value, origin)))
+                .collect(),
         ),
-        toml::Value::Array(items) => {
-            Value::List(items.into_iter().map(|item| with_origin(item, origin)).collect())
-        }
-        value => Value::Scalar { value, origin: origin.clone() },
+        toml::Value::Array(items) => Value::List(
+            items
+                .into_iter()
+                .map(|item| with_origin(item, origin))
+                .collect(),
+        ),
+        value => Value::Scalar {
+            value,
+            origin: origin.clone(),
+        },
     }
 }
 
@@ -309,9 +354,12 @@ fn merge_below(ours: &mut Value, lower: Value, key: &str) {
 #[cfg(test)]
 fn plain(value: &Value) -> toml::Value {
     match value {
-        Value::Table(table) => {
-            toml::Value::Table(table.iter().map(|(key, value)| (key.clone(), plain(value))).collect())
-        }
+        Value::Table(table) => toml::Value::Table(
+            table
+                .iter()
+                .map(|(key, value)| (key.clone(), plain(value)))
+                .collect(),
+        ),
         Value::List(items) => toml::Value::Array(items.iter().map(plain).collect()),
         Value::Scalar { value, .. } => value.clone(),
     }

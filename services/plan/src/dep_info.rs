@@ -104,7 +104,13 @@ mod tests {
 
     #[test]
     fn what_is_broken_is_said() {
-        assert_eq!(parse_dep_info(b"a: b\\"), Err(DepInfoError::TrailingBackslash));
-        assert!(matches!(parse_dep_info(b"# env-dep:A=\\q"), Err(DepInfoError::UnknownEscape(_))));
+        assert_eq!(
+            parse_dep_info(b"a: b\\"),
+            Err(DepInfoError::TrailingBackslash)
+        );
+        assert!(matches!(
+            parse_dep_info(b"# env-dep:A=\\q"),
+            Err(DepInfoError::UnknownEscape(_))
+        ));
     }
 }

@@ -41,7 +41,11 @@ pub(crate) fn of_compile(plan: &Plan, unit: usize, inputs: &CompileInputs) -> En
         set(&mut env, "CARGO_PRIMARY_PACKAGE", "1");
     }
     if matches!(this.target.kind, TargetKind::Test | TargetKind::Bench) {
-        set(&mut env, "CARGO_TARGET_TMPDIR", format!("{}/tmp", places::TARGET));
+        set(
+            &mut env,
+            "CARGO_TARGET_TMPDIR",
+            format!("{}/tmp", places::TARGET),
+        );
     }
     let script = own_build_script(plan, this).and_then(|run| said(plan, inputs, run));
     for (name, value) in script.into_iter().flat_map(|output| &output.env) {
@@ -69,12 +73,28 @@ pub(crate) fn of_run(plan: &Plan, unit: usize, inputs: &CompileInputs) -> Env {
     set(&mut env, "NUM_JOBS", NUM_JOBS);
     set(&mut env, "TARGET", &platform.triple);
     set(&mut env, "HOST", &plan.host);
-    set(&mut env, "DEBUG", (this.profile.debuginfo != "0").to_string());
+    set(
+        &mut env,
+        "DEBUG",
+        (this.profile.debuginfo != "0").to_string(),
+    );
     set(&mut env, "OPT_LEVEL", &this.profile.opt_level);
-    set(&mut env, "PROFILE", if this.profile.is_release { "release" } else { "debug" });
+    set(
+        &mut env,
+        "PROFILE",
+        if this.profile.is_release {
+            "release"
+        } else {
+            "debug"
+        },
+    );
     set(&mut env, "RUSTC", RUSTC);
     set(&mut env, "RUSTDOC", RUSTDOC);
-    set(&mut env, "CARGO_ENCODED_RUSTFLAGS", this.rustflags.join("\x1f"));
+    set(
+        &mut env,
+        "CARGO_ENCODED_RUSTFLAGS",
+        this.rustflags.join("\x1f"),
+    );
     if let Some(linker) = &platform.linker {
         set(&mut env, "RUSTC_LINKER", linker);
     }
@@ -103,14 +123,22 @@ fn of_package(package: &Package) -> Env {
     let (numbers, pre) = split_version(&package.version);
     let mut numbers = numbers.split('.');
     for part in ["MAJOR", "MINOR", "PATCH"] {
-        set(&mut env, &format!("CARGO_PKG_VERSION_{part}"), numbers.next().unwrap_or_default());
+        set(
+            &mut env,
+            &format!("CARGO_PKG_VERSION_{part}"),
+            numbers.next().unwrap_or_default(),
+        );
     }
     set(&mut env, "CARGO_PKG_VERSION_PRE", pre);
     set(&mut env, "CARGO_PKG_VERSION", &package.version);
     set(&mut env, "CARGO_PKG_NAME", &package.name);
     set(&mut env, "CARGO", CARGO);
     set(&mut env, "CARGO_MANIFEST_DIR", &package.dir);
-    set(&mut env, "CARGO_MANIFEST_PATH", format!("{}/Cargo.toml", package.dir));
+    set(
+        &mut env,
+        "CARGO_MANIFEST_PATH",
+        format!("{}/Cargo.toml", package.dir),
+    );
     env
 }
 
@@ -129,7 +157,10 @@ fn add_passed_on(plan: &Plan, env: &mut Env) {
 /// Directories in which build scripts of host dependencies made dynamic libraries.
 fn plugin_dirs(plan: &Plan, this: &Unit, inputs: &CompileInputs) -> Vec<String> {
     let root = profile_dir(plan, None);
-    let outputs = this.plugin_scripts.iter().filter_map(|run| said(plan, inputs, *run));
+    let outputs = this
+        .plugin_scripts
+        .iter()
+        .filter_map(|run| said(plan, inputs, *run));
     outputs
         .flat_map(|output| &output.library_paths)
         .filter(|path| in_dir(path, &root))
@@ -140,20 +171,30 @@ fn plugin_dirs(plan: &Plan, this: &Unit, inputs: &CompileInputs) -> Vec<String> 
 /// rustc does not know the profile, so what it says of debug assertions is not asked.
 fn add_cfgs(this: &Unit, cfgs: &[String], env: &mut Env) {
     let mut values: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-    values.insert("feature", this.features.iter().map(String::as_str).collect());
+    values.insert(
+        "feature",
+        this.features.iter().map(String::as_str).collect(),
+    );
     if this.profile.debug_assertions {
         values.insert("debug_assertions", Vec::new());
     }
     for cfg in cfgs.iter().filter(|cfg| *cfg != "debug_assertions") {
         match cfg.split_once('=') {
-            Some((name, value)) => values.entry(name).or_default().push(value.trim_matches('"')),
+            Some((name, value)) => values
+                .entry(name)
+                .or_default()
+                .push(value.trim_matches('"')),
             None => {
                 values.insert(cfg, Vec::new());
             }
         }
     }
     for (name, values) in values {
-        set(env, &format!("CARGO_CFG_{}", envify(name)), values.join(","));
+        set(
+            env,
+            &format!("CARGO_CFG_{}", envify(name)),
+            values.join(","),
+        );
     }
 }
 
@@ -164,12 +205,20 @@ fn add_metadata_of_dependencies(plan: &Plan, this: &Unit, inputs: &CompileInputs
             continue;
         };
         for (key, value) in &output.metadata {
-            set(env, &format!("DEP_{}_{}", envify(links), envify(key)), value);
+            set(
+                env,
+                &format!("DEP_{}_{}", envify(links), envify(key)),
+                value,
+            );
         }
     }
 }
 
-fn said_of_run<'a>(plan: &'a Plan, inputs: &'a CompileInputs, unit: usize) -> Option<&'a BuildOutput> {
+fn said_of_run<'a>(
+    plan: &'a Plan,
+    inputs: &'a CompileInputs,
+    unit: usize,
+) -> Option<&'a BuildOutput> {
     (plan.units[unit].mode == crate::model::Mode::RunBuildScript)
         .then(|| said(plan, inputs, unit))
         .flatten()

@@ -123,12 +123,22 @@ pub enum PlanError {
 }
 
 impl PlanError {
-    pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
+    pub(crate) fn io(
+        action: &'static str,
+        path: impl Into<PathBuf>,
+    ) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.into();
-        move |source| Self::Io { action, path, source }
+        move |source| Self::Io {
+            action,
+            path,
+            source,
+        }
     }
 
     pub(crate) fn malformed(what: impl Into<String>, detail: impl ToString) -> Self {
-        Self::Malformed { what: what.into(), detail: detail.to_string() }
+        Self::Malformed {
+            what: what.into(),
+            detail: detail.to_string(),
+        }
     }
 }

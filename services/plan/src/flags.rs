@@ -12,11 +12,18 @@ use crate::request::PlanRequest;
 use crate::toolchain::{TargetAnswer, ask_target};
 
 /// The targets that are asked for, by flags or configuration; empty is the host.
-pub(crate) fn requested_targets(request: &PlanRequest, workspace: &Workspace) -> Result<Vec<String>, PlanError> {
+pub(crate) fn requested_targets(
+    request: &PlanRequest,
+    workspace: &Workspace,
+) -> Result<Vec<String>, PlanError> {
     let targets = if request.selection.target.is_empty() {
         match request.env.get("CARGO_BUILD_TARGET") {
             Some(target) => vec![target.clone()],
-            None => workspace.config.get(&["build", "target"]).map(words_of).unwrap_or_default(),
+            None => workspace
+                .config
+                .get(&["build", "target"])
+                .map(words_of)
+                .unwrap_or_default(),
         }
     } else {
         request.selection.target.clone()
@@ -25,7 +32,13 @@ pub(crate) fn requested_targets(request: &PlanRequest, workspace: &Workspace) ->
     let named = targets
         .into_iter()
         .filter(|target| !target.is_empty())
-        .map(|target| if target == "host-tuple" { host.clone() } else { target });
+        .map(|target| {
+            if target == "host-tuple" {
+                host.clone()
+            } else {
+                target
+            }
+        });
     let named: Vec<String> = named.collect();
     match named.iter().find(|target| target.ends_with(".json")) {
         Some(file) => Err(PlanError::Unsupported {
@@ -45,7 +58,13 @@ pub(crate) fn platform(
 ) -> Result<Platform, PlanError> {
     let triple = target.unwrap_or(&workspace.toolchain.host);
     let ask = |flags: &[String]| {
-        ask_target(&workspace.toolchain, target, flags, &request.env, &workspace.cwd)
+        ask_target(
+            &workspace.toolchain,
+            target,
+            flags,
+            &request.env,
+            &workspace.cwd,
+        )
     };
     // Flags can set cfgs, and cfgs can choose flags: cargo asks twice at most, and so do we.
     let mut flags = rustflags(request, workspace, requested, target, None)?;
@@ -92,12 +111,17 @@ fn rustflags(
         return Ok(flags.map(str::to_owned).collect());
     }
     if let Some(flags) = request.env.get("RUSTFLAGS") {
-        let flags = flags.split(' ').map(str::trim).filter(|flag| !flag.is_empty());
+        let flags = flags
+            .split(' ')
+            .map(str::trim)
+            .filter(|flag| !flag.is_empty());
         return Ok(flags.map(str::to_owned).collect());
     }
     let config = &workspace.config;
     let triple = target.unwrap_or(&workspace.toolchain.host);
-    let mut flags = config.words(&["target", triple, "rustflags"]).unwrap_or_default();
+    let mut flags = config
+        .words(&["target", triple, "rustflags"])
+        .unwrap_or_default();
     if let Some(cfgs) = cfgs {
         for (key, table) in config.tables(&["target"]) {
             if matches_cfg(key, cfgs)

@@ -15,7 +15,10 @@ pub(crate) struct Expansion {
 pub(crate) fn expand(dir: &Path, pattern: &str) -> Expansion {
     let mut expansion = Expansion::default();
     let mut found = vec![dir.to_owned()];
-    for part in pattern.split('/').filter(|part| !part.is_empty() && *part != ".") {
+    for part in pattern
+        .split('/')
+        .filter(|part| !part.is_empty() && *part != ".")
+    {
         let mut next = Vec::new();
         for base in found {
             if part == "**" {
@@ -23,7 +26,9 @@ pub(crate) fn expand(dir: &Path, pattern: &str) -> Expansion {
             } else if part.contains(['*', '?', '[']) {
                 let names = names_of(&base);
                 expansion.listed.push(base.clone());
-                let matching = names.into_iter().filter(|name| matches(part.as_bytes(), name.as_bytes()));
+                let matching = names
+                    .into_iter()
+                    .filter(|name| matches(part.as_bytes(), name.as_bytes()));
                 next.extend(matching.map(|name| base.join(name)));
             } else {
                 next.push(base.join(part));
@@ -37,8 +42,9 @@ pub(crate) fn expand(dir: &Path, pattern: &str) -> Expansion {
 
 pub(crate) fn names_of(dir: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
-    let mut names: Vec<String> =
-        entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    let mut names: Vec<String> = entries
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .collect();
     names.sort();
     names
 }
@@ -107,7 +113,10 @@ mod tests {
             std::fs::create_dir_all(dir.path().join(name)).unwrap();
         }
         let found = expand(dir.path(), "crates/*");
-        assert_eq!(found.matched, [dir.path().join("crates/a"), dir.path().join("crates/b")]);
+        assert_eq!(
+            found.matched,
+            [dir.path().join("crates/a"), dir.path().join("crates/b")]
+        );
         assert_eq!(found.listed, [dir.path().join("crates")]);
         assert_eq!(expand(dir.path(), "**").matched.len(), 6);
     }

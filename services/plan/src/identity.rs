@@ -28,7 +28,18 @@ struct Facts<'a> {
 
 /// A profile without its name, which changes nothing.
 #[derive(Serialize)]
-struct ProfileFacts<'a>(&'a str, &'a str, &'a Option<String>, Option<u32>, &'a str, &'a Option<String>, [bool; 4], &'a str, &'a Option<String>, &'a [String]);
+struct ProfileFacts<'a>(
+    &'a str,
+    &'a str,
+    &'a Option<String>,
+    Option<u32>,
+    &'a str,
+    &'a Option<String>,
+    [bool; 4],
+    &'a str,
+    &'a Option<String>,
+    &'a [String],
+);
 
 /// Fills in [`Unit::metadata`] and [`Unit::identity`] of all units.
 pub(crate) fn name_units(units: &mut [Unit], packages: &[Package], rustc_version: &str) {
@@ -67,9 +78,15 @@ fn name_unit(
     for dep in &deps {
         name_unit(units, packages, rustc_version, *dep, named);
     }
-    let mut metadata_of_deps: Vec<&str> = deps.iter().map(|dep| units[*dep].metadata.as_str()).collect();
+    let mut metadata_of_deps: Vec<&str> = deps
+        .iter()
+        .map(|dep| units[*dep].metadata.as_str())
+        .collect();
     metadata_of_deps.sort_unstable();
-    let mut identity_of_deps: Vec<&str> = deps.iter().map(|dep| units[*dep].identity.as_str()).collect();
+    let mut identity_of_deps: Vec<&str> = deps
+        .iter()
+        .map(|dep| units[*dep].identity.as_str())
+        .collect();
     identity_of_deps.sort_unstable();
 
     let unit = &units[index];
@@ -84,7 +101,9 @@ fn facts<'a>(unit: &'a Unit, package: &'a Package, rustc_version: &'a str) -> Fa
     let profile = &unit.profile;
     let lines = rustc_version.lines();
     // What is made for a target is the same whatever rustc runs on.
-    let rustc = lines.filter(|line| unit.platform.is_none() || !line.starts_with("host: ")).collect();
+    let rustc = lines
+        .filter(|line| unit.platform.is_none() || !line.starts_with("host: "))
+        .collect();
     Facts {
         scheme: SCHEME,
         package: (&package.name, &package.version, &package.id),
@@ -97,7 +116,12 @@ fn facts<'a>(unit: &'a Unit, package: &'a Package, rustc_version: &'a str) -> Fa
             &profile.debuginfo,
             &profile.split_debuginfo,
             // Incremental compilation is how a result is reached, not which one it is.
-            [profile.debug_assertions, profile.overflow_checks, profile.rpath, profile.is_release],
+            [
+                profile.debug_assertions,
+                profile.overflow_checks,
+                profile.rpath,
+                profile.is_release,
+            ],
             &profile.panic,
             &profile.strip,
             &profile.rustflags,

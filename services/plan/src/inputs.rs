@@ -7,12 +7,16 @@ use std::path::{Path, PathBuf};
 use crate::cargo_json::{Metadata, MetadataPackage};
 use crate::error::PlanError;
 use crate::globs::{self, names_of};
-use crate::locate::{Workspace, read_manifest};
+use crate::locate::{Workspace, read_manifest, workspace_root};
 use crate::model::{InputKind, PlanInput, PlanPath};
 
 /// Names that are looked for in every directory up the parents.
-const UP_THE_PARENTS: &[&str] =
-    &[".cargo/config", ".cargo/config.toml", "rust-toolchain", "rust-toolchain.toml"];
+const UP_THE_PARENTS: &[&str] = &[
+    ".cargo/config",
+    ".cargo/config.toml",
+    "rust-toolchain",
+    "rust-toolchain.toml",
+];
 
 /// Directories whose names become targets, with those of their subdirectories that have a
 /// `main.rs`.
@@ -27,8 +31,14 @@ struct Inputs<'a> {
 }
 
 /// Everything a plan depends on.
-pub(crate) fn inputs(workspace: &Workspace, metadata: &Metadata) -> Result<Vec<PlanInput>, PlanError> {
-    let mut inputs = Inputs { workspace, found: BTreeSet::new() };
+pub(crate) fn inputs(
+    workspace: &Workspace,
+    metadata: &Metadata,
+) -> Result<Vec<PlanInput>, PlanError> {
+    let mut inputs = Inputs {
+        workspace,
+        found: BTreeSet::new(),
+    };
     inputs.manifests_on_the_way()?;
     inputs.content_or_absent(&workspace.root.join("Cargo.lock"))?;
     inputs.configuration()?;
@@ -47,18 +57,29 @@ impl Inputs<'_> {
     }
 
     fn content_or_absent(&mut self, path: &Path) -> Result<(), PlanError> {
-        let kind = if path.exists() { InputKind::Content } else { InputKind::Absent };
+        let kind = if path.exists() {
+            InputKind::Content
+        } else {
+            InputKind::Absent
+        };
         self.add(path, kind)
     }
 
     fn present_or_absent(&mut self, path: &Path) -> Result<(), PlanError> {
-        let kind = if path.exists() { InputKind::Present } else { InputKind::Absent };
+        let kind = if path.exists() {
+            InputKind::Present
+        } else {
+            InputKind::Absent
+        };
         self.add(path, kind)
     }
 
     fn chain(&mut self, name: &str) {
         let path = PlanPath::Parents(name.to_owned());
-        self.found.insert(PlanInput { path, kind: InputKind::Chain });
+        self.found.insert(PlanInput {
+            path,
+            kind: InputKind::Chain,
+        });
     }
 
     /// From the working directory up to the package's manifest, and from there to the
@@ -69,11 +90,18 @@ impl Inputs<'_> {
         let root_manifest = workspace.root.join("Cargo.toml");
         let ends_at_root = read_manifest(&root_manifest).contains_key("workspace");
         let mut ways = vec![workspace.manifest.parent().unwrap_or(Path::new("/"))];
-        if workspace.manifest.parent().is_some_and(|dir| workspace.cwd.starts_with(dir)) {
+        if workspace
+            .manifest
+            .parent()
+            .is_some_and(|dir| workspace.cwd.starts_with(dir))
+        {
             ways.push(&workspace.cwd);
         }
         for start in ways {
-            for dir in start.ancestors().take_while(|dir| dir.starts_with(&workspace.checkout)) {
+            for dir in start
+                .ancestors()
+                .take_while(|dir| dir.starts_with(&workspace.checkout))
+            {
                 self.content_or_absent(&dir.join("Cargo.toml"))?;
                 if ends_at_root && dir == workspace.root {
                     break;
@@ -99,23 +127,41 @@ impl Inputs<'_> {
         }
         UP_THE_PARENTS.iter().for_each(|name| self.chain(name));
         // Cargo's home and included files, wherever they are.
-        let files = workspace.config.files.iter().chain(&workspace.config.absent);
-        let elsewhere: Vec<PathBuf> = files.filter(|path| !self.is_covered(path)).cloned().collect();
-        elsewhere.iter().try_for_each(|path| self.content_or_absent(path))
+        let files = workspace
+            .config
+            .files
+            .iter()
+            .chain(&workspace.config.absent);
+        let elsewhere: Vec<PathBuf> = files
+            .filter(|path| !self.is_covered(path))
+            .cloned()
+            .collect();
+        elsewhere
+            .iter()
+            .try_for_each(|path| self.content_or_absent(path))
     }
 
     /// Whether a file up the parents is part of a chain already.
     fn is_covered(&self, path: &Path) -> bool {
-        let chains = UP_THE_PARENTS.iter().map(|name| PlanPath::Parents((*name).to_owned()));
-        chains.flat_map(|chain| self.workspace.host_paths(&chain)).any(|other| other == path)
+        let chains = UP_THE_PARENTS
+            .iter()
+            .map(|name| PlanPath::Parents((*name).to_owned()));
+        chains
+            .flat_map(|chain| self.workspace.host_paths(&chain))
+            .any(|other| other == path)
     }
 
     /// Listings that globs of members look into, and which of the names are packages.
     fn members(&mut self) -> Result<(), PlanError> {
         let root = &self.workspace.root;
         let table = read_manifest(&root.join("Cargo.toml"));
-        let members = table.get("workspace").and_then(|workspace| workspace.get("members"));
-        let patterns = members.and_then(toml::Value::as_array).into_iter().flatten();
+        let members = table
+            .get("workspace")
+            .and_then(|workspace| workspace.get("members"));
+        let patterns = members
+            .and_then(toml::Value::as_array)
+            .into_iter()
+            .flatten();
         for pattern in patterns.filter_map(toml::Value::as_str) {
             let expansion = globs::expand(root, pattern);
             for dir in &expansion.listed {
@@ -129,7 +175,11 @@ impl Inputs<'_> {
     }
 
     fn listing(&mut self, dir: &Path) -> Result<(), PlanError> {
-        let kind = if dir.is_dir() { InputKind::Listing } else { InputKind::Absent };
+        let kind = if dir.is_dir() {
+            InputKind::Listing
+        } else {
+            InputKind::Absent
+        };
         self.add(dir, kind)
     }
 
@@ -146,6 +196,15 @@ impl Inputs<'_> {
         self.add(manifest, InputKind::Content)?;
         for name in PROBED {
             self.present_or_absent(&dir.join(name))?;
+        }
+        // What is inherited comes from the root of its own workspace.
+        let root = workspace_root(manifest)?;
+        if root != self.workspace.root && root != dir {
+            self.add(&root.join("Cargo.toml"), InputKind::Content)?;
+        }
+        // Cargo refuses a target whose file is not there.
+        for target in &package.targets {
+            self.present_or_absent(Path::new(&target.src_path))?;
         }
         // Of `src` itself only two names matter.
         for name in ["src/lib.rs", "src/main.rs"] {

@@ -37,7 +37,9 @@ pub struct CompileInputs {
 
 /// Moves an invocation to where its checkout really is.
 pub(crate) fn at_checkout(mut invocation: Invocation, checkout: Option<&str>) -> Invocation {
-    let Some(checkout) = checkout else { return invocation };
+    let Some(checkout) = checkout else {
+        return invocation;
+    };
     let move_it = |text: &mut String| *text = replace_path(text, places::CHECKOUT, checkout);
     invocation.argv.iter_mut().for_each(move_it);
     invocation.env.values_mut().for_each(move_it);

@@ -12,8 +12,10 @@
 //! Nothing here talks to other services, stores anything, or starts other programs than cargo
 //! and rustc; and no environment but the request's reaches those.
 
+mod ask;
 mod build_output;
 mod build_script;
+mod build_script_error;
 mod cargo_json;
 mod command;
 mod config;
@@ -45,6 +47,7 @@ mod units;
 
 pub use build_output::{BuildOutput, LinkArgTarget};
 pub use build_script::run_build_script;
+pub use build_script_error::BuildScriptError;
 pub use command::compile;
 pub use dep_info::{DepInfo, DepInfoError, parse_dep_info};
 pub use error::PlanError;
@@ -55,7 +58,7 @@ pub use needs::{Needs, needs};
 pub use outputs::{
     OutputFile, OutputKind, build_script_program, dep_info_name, out_dir, outputs, pipelined_output,
 };
-pub use parse_build_output::{BuildScriptError, parse_build_output, parse_failed_output};
+pub use parse_build_output::{parse_build_output, parse_failed_output};
 pub use paths::{HostSource, package_files};
 pub use plan::{memo_static, messages, plan};
 pub use request::{PlanRequest, Selection, plan_env};

@@ -15,11 +15,20 @@ pub(crate) fn lint_flags(manifest: &Path) -> Result<Vec<String>, PlanError> {
     if !text.contains("lints") {
         return Ok(Vec::new());
     }
-    let error = |detail: String| PlanError::Manifest { path: manifest.to_owned(), detail };
-    let table: toml::Table = text.parse().map_err(|e: toml::de::Error| error(e.to_string()))?;
-    let Some(lints) = table.get("lints") else { return Ok(Vec::new()) };
-    let lints: InheritableLints =
-        lints.clone().try_into().map_err(|e: toml::de::Error| error(e.to_string()))?;
+    let error = |detail: String| PlanError::Manifest {
+        path: manifest.to_owned(),
+        detail,
+    };
+    let table: toml::Table = text
+        .parse()
+        .map_err(|e: toml::de::Error| error(e.to_string()))?;
+    let Some(lints) = table.get("lints") else {
+        return Ok(Vec::new());
+    };
+    let lints: InheritableLints = lints
+        .clone()
+        .try_into()
+        .map_err(|e: toml::de::Error| error(e.to_string()))?;
     if !lints.workspace {
         return flags(&lints.lints).map_err(error);
     }
@@ -28,8 +37,10 @@ pub(crate) fn lint_flags(manifest: &Path) -> Result<Vec<String>, PlanError> {
     let inherited = table.get("workspace").and_then(|table| table.get("lints"));
     match inherited {
         Some(lints) => {
-            let lints: TomlLints =
-                lints.clone().try_into().map_err(|e: toml::de::Error| error(e.to_string()))?;
+            let lints: TomlLints = lints
+                .clone()
+                .try_into()
+                .map_err(|e: toml::de::Error| error(e.to_string()))?;
             flags(&lints).map_err(error)
         }
         None => Ok(Vec::new()),
@@ -46,7 +57,11 @@ fn flags(lints: &TomlLints) -> Result<Vec<String>, String> {
                 TomlLintLevel::Warn => "--warn",
                 TomlLintLevel::Allow => "--allow",
             };
-            let lint = if tool == "rust" { name.clone() } else { format!("{tool}::{name}") };
+            let lint = if tool == "rust" {
+                name.clone()
+            } else {
+                format!("{tool}::{name}")
+            };
             flags.push((config.priority(), Reverse(name), format!("{level}={lint}")));
         }
     }
@@ -63,12 +78,16 @@ fn declared_cfgs(lints: &TomlLints) -> Result<Vec<String>, String> {
         .and_then(|lints| lints.get("unexpected_cfgs"))
         .and_then(|lint| lint.config())
         .and_then(|config| config.get("check-cfg"));
-    let Some(declared) = declared else { return Ok(Vec::new()) };
-    let cfgs: Vec<String> = declared
-        .clone()
-        .try_into()
-        .map_err(|_| "`lints.rust.unexpected_cfgs.check-cfg` must be a list of strings".to_owned())?;
-    Ok(cfgs.into_iter().flat_map(|cfg| ["--check-cfg".to_owned(), cfg]).collect())
+    let Some(declared) = declared else {
+        return Ok(Vec::new());
+    };
+    let cfgs: Vec<String> = declared.clone().try_into().map_err(|_| {
+        "`lints.rust.unexpected_cfgs.check-cfg` must be a list of strings".to_owned()
+    })?;
+    Ok(cfgs
+        .into_iter()
+        .flat_map(|cfg| ["--check-cfg".to_owned(), cfg])
+        .collect())
 }
 
 #[cfg(test)]
@@ -83,10 +102,20 @@ mod tests {
         std::fs::write(dir.path().join("Cargo.toml"), root).unwrap();
         std::fs::create_dir(dir.path().join("a")).unwrap();
         let member = dir.path().join("a/Cargo.toml");
-        std::fs::write(&member, "[package]\nname = 'a'\n[lints]\nworkspace = true\n").unwrap();
+        std::fs::write(
+            &member,
+            "[package]\nname = 'a'\n[lints]\nworkspace = true\n",
+        )
+        .unwrap();
         assert_eq!(
             lint_flags(&member).unwrap(),
-            ["--deny=unused", "--warn=unexpected_cfgs", "--warn=clippy::all", "--check-cfg", "cfg(x)"]
+            [
+                "--deny=unused",
+                "--warn=unexpected_cfgs",
+                "--warn=clippy::all",
+                "--check-cfg",
+                "cfg(x)"
+            ]
         );
     }
 }

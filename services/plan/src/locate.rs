@@ -29,14 +29,25 @@ pub struct Workspace {
 
 /// Finds the workspace, checkout and toolchain of a request.
 pub fn locate(request: &PlanRequest) -> Result<Workspace, PlanError> {
-    let cwd = request.cwd.canonicalize().map_err(PlanError::io("open", &request.cwd))?;
+    let cwd = request
+        .cwd
+        .canonicalize()
+        .map_err(PlanError::io("open", &request.cwd))?;
     let cargo_home = cargo_home(&cwd, &request.env);
     let config = Config::load(&cwd, &cargo_home, &request.env)?;
     let manifest = find_manifest(&cwd, request.selection.manifest_path.as_deref())?;
     let root = workspace_root(&manifest)?;
     let checkout = checkout_of(&root, &request.env)?;
     let toolchain = toolchain::find(&cwd, &request.env, &config)?;
-    Ok(Workspace { manifest, root, checkout, cargo_home, toolchain, config, cwd })
+    Ok(Workspace {
+        manifest,
+        root,
+        checkout,
+        cargo_home,
+        toolchain,
+        config,
+        cwd,
+    })
 }
 
 fn cargo_home(cwd: &Path, env: &BTreeMap<String, String>) -> PathBuf {
@@ -50,17 +61,24 @@ fn cargo_home(cwd: &Path, env: &BTreeMap<String, String>) -> PathBuf {
 fn find_manifest(cwd: &Path, given: Option<&Path>) -> Result<PathBuf, PlanError> {
     if let Some(given) = given {
         let path = cwd.join(given);
-        return path.canonicalize().map_err(|_| PlanError::ManifestPath { path });
+        return path
+            .canonicalize()
+            .map_err(|_| PlanError::ManifestPath { path });
     }
     cwd.ancestors()
         .map(|dir| dir.join("Cargo.toml"))
         .find(|path| path.is_file())
-        .ok_or_else(|| PlanError::NoManifest { cwd: cwd.to_owned() })
+        .ok_or_else(|| PlanError::NoManifest {
+            cwd: cwd.to_owned(),
+        })
 }
 
 /// A manifest as plain TOML; a broken one is cargo's to complain about, so it is empty here.
 pub(crate) fn read_manifest(path: &Path) -> toml::Table {
-    std::fs::read_to_string(path).ok().and_then(|text| text.parse().ok()).unwrap_or_default()
+    std::fs::read_to_string(path)
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or_default()
 }
 
 /// Cargo's search: the manifest itself, its `package.workspace`, or a parent's workspace
@@ -71,8 +89,10 @@ pub(crate) fn workspace_root(manifest: &Path) -> Result<PathBuf, PlanError> {
     if table.contains_key("workspace") {
         return Ok(dir.to_owned());
     }
-    if let Some(named) =
-        table.get("package").and_then(|package| package.get("workspace")).and_then(toml::Value::as_str)
+    if let Some(named) = table
+        .get("package")
+        .and_then(|package| package.get("workspace"))
+        .and_then(toml::Value::as_str)
     {
         let path = dir.join(named);
         return path.canonicalize().map_err(PlanError::io("open", &path));
@@ -85,7 +105,11 @@ pub(crate) fn workspace_root(manifest: &Path) -> Result<PathBuf, PlanError> {
         let table = read_manifest(&path);
         if let Some(workspace) = table.get("workspace") {
             let excluded = is_excluded(workspace, parent, dir);
-            return Ok(if excluded { dir.to_owned() } else { parent.to_owned() });
+            return Ok(if excluded {
+                dir.to_owned()
+            } else {
+                parent.to_owned()
+            });
         }
     }
     Ok(dir.to_owned())
@@ -93,7 +117,11 @@ pub(crate) fn workspace_root(manifest: &Path) -> Result<PathBuf, PlanError> {
 
 fn is_excluded(workspace: &toml::Value, root: &Path, package: &Path) -> bool {
     let listed = |key: &str| {
-        let paths = workspace.get(key).and_then(toml::Value::as_array).into_iter().flatten();
+        let paths = workspace
+            .get(key)
+            .and_then(toml::Value::as_array)
+            .into_iter()
+            .flatten();
         paths
             .filter_map(toml::Value::as_str)
             .any(|path| package.starts_with(normalize(&root.join(path))))
@@ -123,7 +151,11 @@ fn checkout_of(root: &Path, env: &BTreeMap<String, String>) -> Result<PathBuf, P
             common.pop();
         }
     }
-    Ok(if refused(&common) { root.to_owned() } else { common })
+    Ok(if refused(&common) {
+        root.to_owned()
+    } else {
+        common
+    })
 }
 
 /// Directories of path packages that a workspace's manifests name, all the way down.
@@ -137,8 +169,16 @@ fn path_packages(root: &Path) -> Vec<PathBuf> {
         let table = read_manifest(&dir.join("Cargo.toml"));
         let mut paths = Vec::new();
         named_paths(&toml::Value::Table(table.clone()), &mut paths);
-        if let Some(members) = table.get("workspace").and_then(|table| table.get("members")) {
-            for pattern in members.as_array().into_iter().flatten().filter_map(toml::Value::as_str) {
+        if let Some(members) = table
+            .get("workspace")
+            .and_then(|table| table.get("members"))
+        {
+            for pattern in members
+                .as_array()
+                .into_iter()
+                .flatten()
+                .filter_map(toml::Value::as_str)
+            {
                 queue.extend(globs::expand(&dir, pattern).matched);
             }
         }
@@ -151,7 +191,9 @@ fn path_packages(root: &Path) -> Vec<PathBuf> {
 
 /// Every `path = "…"` of a dependency table, wherever it is.
 fn named_paths(value: &toml::Value, paths: &mut Vec<String>) {
-    let toml::Value::Table(table) = value else { return };
+    let toml::Value::Table(table) = value else {
+        return;
+    };
     for (key, value) in table {
         let is_dependencies = key.ends_with("dependencies") || key == "patch" || key == "replace";
         if is_dependencies {
@@ -163,7 +205,9 @@ fn named_paths(value: &toml::Value, paths: &mut Vec<String>) {
 }
 
 fn collect_paths(value: &toml::Value, paths: &mut Vec<String>) {
-    let toml::Value::Table(table) = value else { return };
+    let toml::Value::Table(table) = value else {
+        return;
+    };
     for (key, value) in table {
         match value {
             toml::Value::String(path) if key == "path" => paths.push(path.clone()),

@@ -28,12 +28,18 @@ fn is_dynamic(crate_type: &str) -> bool {
 }
 
 fn needs_object(crate_types: &[&str]) -> bool {
-    crate_types.iter().any(|name| can_lto(name) || is_dynamic(name))
+    crate_types
+        .iter()
+        .any(|name| can_lto(name) || is_dynamic(name))
 }
 
 /// rustc can't run LTO with dylibs, so they alone need no bitcode.
 fn with_objects(crate_types: &[&str]) -> Lto {
-    if crate_types.iter().all(|name| *name == "dylib") { Lto::OnlyObject } else { Lto::ObjectAndBitcode }
+    if crate_types.iter().all(|name| *name == "dylib") {
+        Lto::OnlyObject
+    } else {
+        Lto::ObjectAndBitcode
+    }
 }
 
 fn of_root(unit: &Unit) -> Lto {

@@ -25,7 +25,8 @@ pub struct Needs {
     pub plugin_out_dirs: Vec<usize>,
     /// The compiled build script, for its run.
     pub build_script_binary: Option<usize>,
-    /// Runs whose `metadata` the build script is given as `DEP_*`.
+    /// Runs whose `metadata` the build script is given as `DEP_*`. What that says can name files
+    /// in their `OUT_DIR`.
     pub links_metadata: Vec<usize>,
 }
 
@@ -39,7 +40,10 @@ pub fn needs(plan: &Plan, unit: usize) -> Needs {
 }
 
 fn needs_of_run(plan: &Plan, this: &Unit) -> Needs {
-    let mut needs = Needs { plugin_out_dirs: this.plugin_scripts.clone(), ..Needs::default() };
+    let mut needs = Needs {
+        plugin_out_dirs: this.plugin_scripts.clone(),
+        ..Needs::default()
+    };
     for dep in &this.deps {
         match plan.units[dep.unit].mode {
             Mode::RunBuildScript => needs.links_metadata.push(dep.unit),

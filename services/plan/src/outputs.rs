@@ -62,15 +62,31 @@ pub fn outputs(plan: &Plan, unit: usize) -> Vec<OutputFile> {
         add_crate_type(plan, unit, platform, crate_type, &mut files);
     }
     if !this.requires_upstream_objects() {
-        files.push(file(plan, this, format!("lib{}.rmeta", stem(this)), OutputKind::Rmeta, None, false));
+        files.push(file(
+            plan,
+            this,
+            format!("lib{}.rmeta", stem(this)),
+            OutputKind::Rmeta,
+            None,
+            false,
+        ));
     }
-    files.push(file(plan, this, dep_info_name(this), OutputKind::DepInfo, None, false));
+    files.push(file(
+        plan,
+        this,
+        dep_info_name(this),
+        OutputKind::DepInfo,
+        None,
+        false,
+    ));
     files
 }
 
 /// The output for which dependents that need no objects wait; the unit's end if there is none.
 pub fn pipelined_output(plan: &Plan, unit: usize) -> Option<OutputFile> {
-    outputs(plan, unit).into_iter().find(|file| file.kind == OutputKind::Rmeta)
+    outputs(plan, unit)
+        .into_iter()
+        .find(|file| file.kind == OutputKind::Rmeta)
 }
 
 /// Where the run of a build script finds its program: the place of its executable.
@@ -94,8 +110,13 @@ fn add_crate_type(
     files: &mut Vec<OutputFile>,
 ) {
     let this = &plan.units[unit];
-    let known = if crate_type == "lib" { "rlib" } else { crate_type };
-    let Some((_, prefix, suffix)) = platform.file_names.iter().find(|(name, ..)| name == known) else {
+    let known = if crate_type == "lib" {
+        "rlib"
+    } else {
+        crate_type
+    };
+    let Some((_, prefix, suffix)) = platform.file_names.iter().find(|(name, ..)| name == known)
+    else {
         return;
     };
     let kind = match known {
@@ -127,11 +148,17 @@ fn has_dwp(triple: &str) -> bool {
 fn is_shown(plan: &Plan, unit: usize, crate_type: &str) -> bool {
     let this = &plan.units[unit];
     this.target.kind != TargetKind::BuildScript
-        && (this.target.kind == TargetKind::Bin || crate_type == "dylib" || plan.roots.contains(&unit))
+        && (this.target.kind == TargetKind::Bin
+            || crate_type == "dylib"
+            || plan.roots.contains(&unit))
 }
 
 fn final_name(this: &Unit, crate_type: &str, prefix: &str, suffix: &str) -> String {
-    let name = if crate_type == "bin" { this.target.name.clone() } else { this.target.crate_name() };
+    let name = if crate_type == "bin" {
+        this.target.name.clone()
+    } else {
+        this.target.crate_name()
+    };
     let file = format!("{prefix}{name}{suffix}");
     match this.target.kind {
         TargetKind::ExampleBin | TargetKind::ExampleLib(_) => format!("examples/{file}"),
@@ -146,7 +173,11 @@ pub fn dep_info_name(this: &Unit) -> String {
 
 fn stem(this: &Unit) -> String {
     let name = this.target.crate_name();
-    if this.hashed_names { format!("{name}-{}", this.identity) } else { name }
+    if this.hashed_names {
+        format!("{name}-{}", this.identity)
+    } else {
+        name
+    }
 }
 
 fn file(
@@ -163,7 +194,13 @@ fn file(
         _ => name.as_str(),
     };
     let place = format!("{}/{placed}", artifact_dir(plan, this));
-    OutputFile { name, kind, place, final_name, optional }
+    OutputFile {
+        name,
+        kind,
+        place,
+        final_name,
+        optional,
+    }
 }
 
 /// Where cargo has a unit's artifacts.
@@ -195,7 +232,11 @@ fn build_dir(plan: &Plan, this: &Unit) -> String {
         Mode::RunBuildScript => this.platform.as_deref(),
     };
     let name = &plan.packages[this.package].name;
-    format!("{}/build/{name}-{}", profile_dir(plan, platform), this.identity)
+    format!(
+        "{}/build/{name}-{}",
+        profile_dir(plan, platform),
+        this.identity
+    )
 }
 
 impl Plan {

@@ -18,10 +18,17 @@ pub(crate) fn of_package(
     package: &Package,
 ) -> Result<Option<BuildOutput>, PlanError> {
     debug_assert_eq!(unit.mode, Mode::RunBuildScript);
-    let Some(links) = package.links.as_deref().filter(|links| !OTHER_KEYS.contains(links)) else {
+    let Some(links) = package
+        .links
+        .as_deref()
+        .filter(|links| !OTHER_KEYS.contains(links))
+    else {
         return Ok(None);
     };
-    let triple = unit.platform.as_deref().unwrap_or(&workspace.toolchain.host);
+    let triple = unit
+        .platform
+        .as_deref()
+        .unwrap_or(&workspace.toolchain.host);
     let Some(Value::Table(table)) = workspace.config.get(&["target", triple, links]) else {
         return Ok(None);
     };
@@ -31,7 +38,11 @@ pub(crate) fn of_package(
     };
     let mut output = BuildOutput::default();
     for (key, value) in table {
-        let fixed = || words_of_list(value).into_iter().map(|word| workspace.fixed(&word));
+        let fixed = || {
+            words_of_list(value)
+                .into_iter()
+                .map(|word| workspace.fixed(&word))
+        };
         match key.as_str() {
             "rustc-flags" => {
                 let text = scalar(value);
@@ -46,7 +57,9 @@ pub(crate) fn of_package(
             "rustc-check-cfg" => output.check_cfgs.extend(fixed()),
             "rustc-env" => output.env.extend(pairs(workspace, value)),
             "warning" | "rerun-if-changed" | "rerun-if-env-changed" => {
-                return Err(error(format!("`{key}` is not supported in build script overrides")));
+                return Err(error(format!(
+                    "`{key}` is not supported in build script overrides"
+                )));
             }
             key if key.starts_with("rustc-link-arg") || key == "rustc-cdylib-link-arg" => {
                 return Err(PlanError::Unsupported {
@@ -54,7 +67,9 @@ pub(crate) fn of_package(
                     advice: "let the package's build script say it, or build with cargo".to_owned(),
                 });
             }
-            key => output.metadata.push((key.to_owned(), workspace.fixed(&scalar(value)))),
+            key => output
+                .metadata
+                .push((key.to_owned(), workspace.fixed(&scalar(value)))),
         }
     }
     Ok(Some(output))
@@ -62,7 +77,9 @@ pub(crate) fn of_package(
 
 fn scalar(value: &Value) -> String {
     match value {
-        Value::Scalar { value, .. } => value.as_str().map_or_else(|| value.to_string(), str::to_owned),
+        Value::Scalar { value, .. } => value
+            .as_str()
+            .map_or_else(|| value.to_string(), str::to_owned),
         _ => words_of(value).join(" "),
     }
 }

@@ -24,17 +24,31 @@ impl Checksums {
             // Cargo has been asked already: without dependencies it needs none.
             Err(_) => return Ok(Self(HashMap::new())),
         };
-        let lock: toml::Table = text.parse().map_err(|e: toml::de::Error| PlanError::Manifest {
-            path: path.clone(),
-            detail: e.to_string(),
-        })?;
-        let packages = lock.get("package").and_then(toml::Value::as_array).into_iter().flatten();
+        let lock: toml::Table = text
+            .parse()
+            .map_err(|e: toml::de::Error| PlanError::Manifest {
+                path: path.clone(),
+                detail: e.to_string(),
+            })?;
+        let packages = lock
+            .get("package")
+            .and_then(toml::Value::as_array)
+            .into_iter()
+            .flatten();
         let mut checksums = HashMap::new();
         for package in packages {
-            let field = |key: &str| package.get(key).and_then(toml::Value::as_str).map(str::to_owned);
-            if let (Some(name), Some(version), Some(source), Some(checksum)) =
-                (field("name"), field("version"), field("source"), field("checksum"))
-            {
+            let field = |key: &str| {
+                package
+                    .get(key)
+                    .and_then(toml::Value::as_str)
+                    .map(str::to_owned)
+            };
+            if let (Some(name), Some(version), Some(source), Some(checksum)) = (
+                field("name"),
+                field("version"),
+                field("source"),
+                field("checksum"),
+            ) {
                 checksums.insert((name, version, source), checksum);
             }
         }
@@ -42,7 +56,11 @@ impl Checksums {
     }
 
     fn of(&self, package: &MetadataPackage, source: &str) -> Option<&String> {
-        self.0.get(&(package.name.clone(), package.version.clone(), source.to_owned()))
+        self.0.get(&(
+            package.name.clone(),
+            package.version.clone(),
+            source.to_owned(),
+        ))
     }
 }
 
@@ -61,9 +79,10 @@ pub(crate) fn package(
         Some(source) => outside(workspace, checksums, found, source, dir)?,
     };
     let (place, id) = match &root {
-        PackageRoot::Checkout { dir } => {
-            (join(places::CHECKOUT, dir), format!("path+checkout:///{dir}#{}@{}", found.name, found.version))
-        }
+        PackageRoot::Checkout { dir } => (
+            join(places::CHECKOUT, dir),
+            format!("path+checkout:///{dir}#{}@{}", found.name, found.version),
+        ),
         PackageRoot::Archive { place, .. } => (place.clone(), found.id.clone()),
         PackageRoot::Tree { place, subdir, .. } => (join(place, subdir), found.id.clone()),
     };
@@ -91,12 +110,16 @@ fn in_checkout(
     found: &MetadataPackage,
     dir: &Path,
 ) -> Result<PackageRoot, PlanError> {
-    let relative = dir.strip_prefix(&workspace.checkout).map_err(|_| PlanError::OutsideCheckout {
-        package: found.name.clone(),
-        path: dir.to_owned(),
-        checkout: workspace.checkout.clone(),
-    })?;
-    Ok(PackageRoot::Checkout { dir: text(relative)?.to_owned() })
+    let relative =
+        dir.strip_prefix(&workspace.checkout)
+            .map_err(|_| PlanError::OutsideCheckout {
+                package: found.name.clone(),
+                path: dir.to_owned(),
+                checkout: workspace.checkout.clone(),
+            })?;
+    Ok(PackageRoot::Checkout {
+        dir: text(relative)?.to_owned(),
+    })
 }
 
 fn outside(
@@ -122,7 +145,11 @@ fn outside(
     // in it can read one another's files.
     let checkouts = workspace.cargo_home.join("git/checkouts");
     let subdir = match dir.strip_prefix(&checkouts) {
-        Ok(relative) => text(relative)?.split('/').skip(2).collect::<Vec<_>>().join("/"),
+        Ok(relative) => text(relative)?
+            .split('/')
+            .skip(2)
+            .collect::<Vec<_>>()
+            .join("/"),
         Err(_) => String::new(),
     };
     let name = if source.starts_with("git+") && dir.starts_with(&checkouts) {
@@ -130,19 +157,34 @@ fn outside(
     } else {
         full_name
     };
-    Ok(PackageRoot::Tree { source: source.to_owned(), place: below(&name), subdir })
+    Ok(PackageRoot::Tree {
+        source: source.to_owned(),
+        place: below(&name),
+        subdir,
+    })
 }
 
 /// The last part of a repository's address.
 fn repository_name(source: &str) -> String {
     let address = source.split(['?', '#']).next().unwrap_or_default();
-    let last = address.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
+    let last = address
+        .trim_end_matches('/')
+        .rsplit('/')
+        .next()
+        .unwrap_or_default();
     let name = last.trim_end_matches(".git");
-    if name.is_empty() { "repository".to_owned() } else { name.to_owned() }
+    if name.is_empty() {
+        "repository".to_owned()
+    } else {
+        name.to_owned()
+    }
 }
 
 fn package_target(target: &MetadataTarget) -> PackageTarget {
-    PackageTarget { name: target.name.clone(), kind: target_kind(&target.kind, &target.crate_types) }
+    PackageTarget {
+        name: target.name.clone(),
+        kind: target_kind(&target.kind, &target.crate_types),
+    }
 }
 
 /// Cargo prints kinds as lists: a library's is its crate types.
@@ -181,7 +223,10 @@ mod tests {
 
     #[test]
     fn names_of_repositories() {
-        assert_eq!(repository_name("git+https://example.org/a/b.git?rev=1#abc"), "b");
+        assert_eq!(
+            repository_name("git+https://example.org/a/b.git?rev=1#abc"),
+            "b"
+        );
         assert_eq!(repository_name("git+https://example.org/a/b/#abc"), "b");
     }
 }

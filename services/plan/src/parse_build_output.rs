@@ -2,76 +2,8 @@
 //! (`cargo::`), with cargo's rules and words.
 
 use crate::build_output::{BuildOutput, LinkArgTarget};
+use crate::build_script_error::BuildScriptError;
 use crate::model::{Package, Plan, TargetKind};
-
-/// A build script said something cargo would refuse.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum BuildScriptError {
-    /// A line without `=`, or with a key that is not known.
-    #[error("invalid output in {whence}: `{line}`\n{detail}\n{DOCS}")]
-    Invalid {
-        /// Whose output.
-        whence: String,
-        /// The line.
-        line: String,
-        /// What is wrong with it.
-        detail: String,
-    },
-    /// An instruction for targets that the package does not have, or of the wrong form.
-    #[error("invalid instruction `{instruction}` from {whence}\n{detail}")]
-    Instruction {
-        /// The instruction.
-        instruction: String,
-        /// Whose output.
-        whence: String,
-        /// What is wrong with it.
-        detail: String,
-    },
-    /// `rustc-flags` with something else than `-l` and `-L`.
-    #[error("only `-l` and `-L` flags are allowed in {whence}: `{value}`")]
-    Flags {
-        /// Whose output.
-        whence: String,
-        /// The value.
-        value: String,
-    },
-    /// A value is missing.
-    #[error("{what} has no value in {whence}: {value}")]
-    NoValue {
-        /// Of what.
-        what: &'static str,
-        /// Whose output.
-        whence: String,
-        /// What was given.
-        value: String,
-    },
-    /// The new syntax in a package that promises to build with a cargo that ignores it.
-    #[error(
-        "the `cargo::` syntax for build script output instructions was added in Rust 1.77.0, but the minimum supported Rust version of `{package}` is {rust_version}.\n{advice}{DOCS}"
-    )]
-    TooNew {
-        /// The package.
-        package: String,
-        /// What it promises.
-        rust_version: String,
-        /// What to write in its place.
-        advice: String,
-    },
-    /// `RUSTC_BOOTSTRAP` is not for crates to set.
-    #[error(
-        "cannot set `RUSTC_BOOTSTRAP={value}` from {whence}.\nnote: crates cannot set `RUSTC_BOOTSTRAP` themselves, as doing so would subvert the stability guarantees of Rust for your project.\nhelp: If you're sure you want to do this in your project, set the environment variable `RUSTC_BOOTSTRAP={library}` before running cargo instead."
-    )]
-    Bootstrap {
-        /// What was to be set.
-        value: String,
-        /// Whose output.
-        whence: String,
-        /// The crate that wanted it.
-        library: String,
-    },
-}
-
-const DOCS: &str = "See https://doc.rust-lang.org/cargo/reference/build-scripts.html#outputs-of-the-build-script for more information about build script outputs.";
 
 /// Keys of the old syntax that are no metadata. No new ones can be added to it.
 const RESERVED: &[&str] = &[
@@ -111,7 +43,11 @@ struct Reader<'a> {
 }
 
 /// Reads the standard output of a build script's run.
-pub fn parse_build_output(plan: &Plan, unit: usize, stdout: &[u8]) -> Result<BuildOutput, BuildScriptError> {
+pub fn parse_build_output(
+    plan: &Plan,
+    unit: usize,
+    stdout: &[u8],
+) -> Result<BuildOutput, BuildScriptError> {
     let package = &plan.packages[plan.units[unit].package];
     let tolerated = tolerates_bootstrap(plan, package);
     parse(package, tolerated, stdout)
@@ -123,9 +59,16 @@ pub(crate) fn parse(
     stdout: &[u8],
 ) -> Result<BuildOutput, BuildScriptError> {
     let whence = format!("build script of `{} v{}`", package.name, package.version);
-    let mut reader = Reader { package, whence, bootstrap_tolerated, output: BuildOutput::default() };
+    let mut reader = Reader {
+        package,
+        whence,
+        bootstrap_tolerated,
+        output: BuildOutput::default(),
+    };
     for line in stdout.split(|byte| *byte == b'\n') {
-        let Ok(line) = std::str::from_utf8(line) else { continue };
+        let Ok(line) = std::str::from_utf8(line) else {
+            continue;
+        };
         if let Some(directive) = reader.directive(line.trim())? {
             reader.apply(&directive)?;
         }
@@ -140,25 +83,30 @@ pub fn parse_failed_output(stdout: &[u8]) -> BuildOutput {
         if let Some(error) = line.strip_prefix("cargo::error=") {
             output.errors.push(error.to_owned());
         }
-        let warning = line.strip_prefix("cargo:warning=").or(line.strip_prefix("cargo::warning="));
+        let warning = line
+            .strip_prefix("cargo:warning=")
+            .or(line.strip_prefix("cargo::warning="));
         output.warnings.extend(warning.map(str::to_owned));
     }
     output
 }
 
 fn tolerates_bootstrap(plan: &Plan, package: &Package) -> bool {
-    let nightly = plan
-        .rustc_version
-        .lines()
-        .any(|line| line.starts_with("release: ") && (line.contains("nightly") || line.contains("dev")));
+    let nightly = plan.rustc_version.lines().any(|line| {
+        line.starts_with("release: ") && (line.contains("nightly") || line.contains("dev"))
+    });
     let allowed = plan.env.iter().find(|(name, _)| name == "RUSTC_BOOTSTRAP");
     let library = library_name(package);
-    let named = |value: &str| library.is_some_and(|library| value.split(',').any(|name| name == library));
+    let named =
+        |value: &str| library.is_some_and(|library| value.split(',').any(|name| name == library));
     nightly || allowed.is_some_and(|(_, value)| value == "1" || named(value))
 }
 
 fn library_name(package: &Package) -> Option<String> {
-    let library = package.targets.iter().find(|target| matches!(target.kind, TargetKind::Lib(_)));
+    let library = package
+        .targets
+        .iter()
+        .find(|target| matches!(target.kind, TargetKind::Lib(_)));
     library.map(|library| library.name.replace('-', "_"))
 }
 
@@ -168,16 +116,28 @@ impl Reader<'_> {
             self.check_rust_version(data)?;
             ("cargo::", data)
         } else if let Some(data) = line.strip_prefix("cargo:") {
-            let reserved = data.split_once('=').is_some_and(|(key, _)| RESERVED.contains(&key));
+            let reserved = data
+                .split_once('=')
+                .is_some_and(|(key, _)| RESERVED.contains(&key));
             if !reserved {
-                return Ok(Some(Directive { prefix: "cargo:", key: "metadata", value: data, line }));
+                return Ok(Some(Directive {
+                    prefix: "cargo:",
+                    key: "metadata",
+                    value: data,
+                    line,
+                }));
             }
             ("cargo:", data)
         } else {
             return Ok(None);
         };
         let (key, value) = self.pair(line, data, prefix)?;
-        Ok(Some(Directive { prefix, key, value, line }))
+        Ok(Some(Directive {
+            prefix,
+            key,
+            value,
+            line,
+        }))
     }
 
     fn pair<'a>(
@@ -196,12 +156,20 @@ impl Reader<'_> {
     }
 
     fn invalid(&self, line: &str, detail: String) -> BuildScriptError {
-        BuildScriptError::Invalid { whence: self.whence.clone(), line: line.to_owned(), detail }
+        BuildScriptError::Invalid {
+            whence: self.whence.clone(),
+            line: line.to_owned(),
+            detail,
+        }
     }
 
     fn check_rust_version(&self, data: &str) -> Result<(), BuildScriptError> {
-        let Some(promised) = &self.package.rust_version else { return Ok(()) };
-        let mut numbers = promised.split(['.', '-', '+']).map(|part| part.parse::<u64>().unwrap_or(0));
+        let Some(promised) = &self.package.rust_version else {
+            return Ok(());
+        };
+        let mut numbers = promised
+            .split(['.', '-', '+'])
+            .map(|part| part.parse::<u64>().unwrap_or(0));
         let at_least = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= (1, 77);
         if at_least {
             return Ok(());
@@ -210,7 +178,9 @@ impl Reader<'_> {
         let advice = if RESERVED.contains(&key) {
             format!("Switch to the old `cargo:{data}` syntax (note the single colon).\n")
         } else if let Some(old) = data.strip_prefix("metadata=") {
-            format!("Switch to the old `cargo:{old}` syntax instead of `cargo::{data}` (note the single colon).\n")
+            format!(
+                "Switch to the old `cargo:{old}` syntax instead of `cargo::{data}` (note the single colon).\n"
+            )
         } else {
             String::new()
         };
@@ -243,10 +213,20 @@ impl Reader<'_> {
                 self.for_targets(directive, "test", &TargetKind::Test, LinkArgTarget::Test)?;
             }
             "rustc-link-arg-benches" => {
-                self.for_targets(directive, "benchmark", &TargetKind::Bench, LinkArgTarget::Bench)?;
+                self.for_targets(
+                    directive,
+                    "benchmark",
+                    &TargetKind::Bench,
+                    LinkArgTarget::Bench,
+                )?;
             }
             "rustc-link-arg-examples" => {
-                self.for_targets(directive, "example", &TargetKind::ExampleBin, LinkArgTarget::Example)?;
+                self.for_targets(
+                    directive,
+                    "example",
+                    &TargetKind::ExampleBin,
+                    LinkArgTarget::Example,
+                )?;
             }
             "rustc-link-arg" => self.link_arg(LinkArgTarget::All, value),
             "rustc-cfg" => self.output.cfgs.push(value),
@@ -257,9 +237,15 @@ impl Reader<'_> {
             "rerun-if-changed" => self.output.rerun_if_changed.push(value),
             "rerun-if-env-changed" => self.output.rerun_if_env_changed.push(value),
             "metadata" => {
-                let syntax = if directive.prefix == "cargo:" { "cargo:" } else { "cargo::metadata=" };
+                let syntax = if directive.prefix == "cargo:" {
+                    "cargo:"
+                } else {
+                    "cargo::metadata="
+                };
                 let (key, value) = self.pair(directive.line, directive.value, syntax)?;
-                self.output.metadata.push((key.to_owned(), value.to_owned()));
+                self.output
+                    .metadata
+                    .push((key.to_owned(), value.to_owned()));
             }
             key => return Err(self.invalid(directive.line, format!("Unknown key: `{key}`."))),
         }
@@ -274,7 +260,10 @@ impl Reader<'_> {
         self.package.targets.iter().any(|target| match kind {
             // Examples that are libraries count as examples too.
             TargetKind::ExampleBin => {
-                matches!(target.kind, TargetKind::ExampleBin | TargetKind::ExampleLib(_))
+                matches!(
+                    target.kind,
+                    TargetKind::ExampleBin | TargetKind::ExampleLib(_)
+                )
             }
             kind => target.kind == *kind,
         })
@@ -288,7 +277,10 @@ impl Reader<'_> {
         target: LinkArgTarget,
     ) -> Result<(), BuildScriptError> {
         if !self.has(kind) {
-            let detail = format!("The package {} does not have a {name} target.", self.described());
+            let detail = format!(
+                "The package {} does not have a {name} target.",
+                self.described()
+            );
             return Err(self.instruction(directive, detail));
         }
         self.link_arg(target, directive.value.to_owned());
@@ -296,13 +288,19 @@ impl Reader<'_> {
     }
 
     fn link_arg_of_bin(&mut self, directive: &Directive<'_>) -> Result<(), BuildScriptError> {
-        let Directive { prefix, key, value, .. } = directive;
-        let (bin, arg) = value.split_once('=').ok_or_else(|| BuildScriptError::Instruction {
-            instruction: format!("{prefix}{key}={value}"),
-            whence: self.whence.clone(),
-            detail: format!("The instruction should have the form {prefix}{key}=BIN=ARG"),
-        })?;
-        let known = |target: &crate::model::PackageTarget| target.kind == TargetKind::Bin && target.name == bin;
+        let Directive {
+            prefix, key, value, ..
+        } = directive;
+        let (bin, arg) = value
+            .split_once('=')
+            .ok_or_else(|| BuildScriptError::Instruction {
+                instruction: format!("{prefix}{key}={value}"),
+                whence: self.whence.clone(),
+                detail: format!("The instruction should have the form {prefix}{key}=BIN=ARG"),
+            })?;
+        let known = |target: &crate::model::PackageTarget| {
+            target.kind == TargetKind::Bin && target.name == bin
+        };
         if !self.package.targets.iter().any(known) {
             let detail = format!(
                 "The package {} does not have a bin target with the name `{bin}`.",
@@ -331,7 +329,12 @@ impl Reader<'_> {
             TargetKind::Lib(types) => types.iter().any(|name| name == "cdylib"),
             _ => false,
         };
-        if self.package.targets.iter().any(|target| is_cdylib(&target.kind)) {
+        if self
+            .package
+            .targets
+            .iter()
+            .any(|target| is_cdylib(&target.kind))
+        {
             return;
         }
         self.output.warnings.push(format!(
@@ -345,11 +348,13 @@ impl Reader<'_> {
     }
 
     fn rustc_env(&mut self, value: &str) -> Result<(), BuildScriptError> {
-        let (name, value) = value.split_once('=').ok_or_else(|| BuildScriptError::NoValue {
-            what: "Variable rustc-env",
-            whence: self.whence.clone(),
-            value: value.to_owned(),
-        })?;
+        let (name, value) = value
+            .split_once('=')
+            .ok_or_else(|| BuildScriptError::NoValue {
+                what: "Variable rustc-env",
+                whence: self.whence.clone(),
+                value: value.to_owned(),
+            })?;
         if name != "RUSTC_BOOTSTRAP" {
             self.output.env.push((name.to_owned(), value.to_owned()));
             return Ok(());
@@ -387,7 +392,11 @@ pub(crate) fn parse_rustc_flags(
                 });
             }
         };
-        let item = if glued.is_empty() { words.next() } else { Some(glued) };
+        let item = if glued.is_empty() {
+            words.next()
+        } else {
+            Some(glued)
+        };
         let item = item.ok_or_else(|| BuildScriptError::NoValue {
             what: "flag in rustc-flags",
             whence: whence.to_owned(),

@@ -10,12 +10,18 @@ use crate::model::{PackageRoot, Plan, PlanPath};
 
 /// A path as text.
 pub(crate) fn text(path: &Path) -> Result<&str, PlanError> {
-    path.to_str().ok_or_else(|| PlanError::NotUtf8 { path: path.to_owned() })
+    path.to_str().ok_or_else(|| PlanError::NotUtf8 {
+        path: path.to_owned(),
+    })
 }
 
 /// Appends a relative path, which may be empty.
 pub(crate) fn join(base: &str, relative: &str) -> String {
-    if relative.is_empty() { base.to_owned() } else { format!("{base}/{relative}") }
+    if relative.is_empty() {
+        base.to_owned()
+    } else {
+        format!("{base}/{relative}")
+    }
 }
 
 impl Workspace {
@@ -51,7 +57,10 @@ impl Workspace {
     /// Replaces the checkout's and the toolchain's host paths in a flag or a value.
     pub(crate) fn fixed(&self, value: &str) -> String {
         let mut value = value.to_owned();
-        let pairs = [(&self.checkout, places::CHECKOUT), (&self.toolchain.sysroot, places::TOOLCHAIN)];
+        let pairs = [
+            (&self.checkout, places::CHECKOUT),
+            (&self.toolchain.sysroot, places::TOOLCHAIN),
+        ];
         for (host, place) in pairs {
             if let Some(host) = host.to_str() {
                 value = replace_path(&value, host, place);
@@ -70,7 +79,10 @@ pub(crate) fn replace_path(text: &str, from: &str, to: &str) -> String {
         let in_name = |char: char| char.is_alphanumeric() || matches!(char, '-' | '_' | '.');
         // Flags are glued to paths (`-T/a/b`, `-L/a/b`), so a letter before is no objection,
         // unless it is itself the end of a path.
-        let word = before.rsplit([' ', '=', ':', ',', ';', '"', '\'']).next().unwrap_or_default();
+        let word = before
+            .rsplit([' ', '=', ':', ',', ';', '"', '\''])
+            .next()
+            .unwrap_or_default();
         let starts = !word.contains('/') && (word.is_empty() || word.starts_with('-'));
         let ends = !tail.starts_with(in_name);
         out.push_str(before);
@@ -98,16 +110,15 @@ pub fn package_files(workspace: &Workspace, plan: &Plan, package: usize) -> Opti
     let package = &plan.packages[package];
     let found_at = workspace.host_paths(&package.found_at).into_iter().next()?;
     match &package.root {
-        PackageRoot::Checkout { dir } => {
-            Some(HostSource::Checkout(workspace.checkout.join(dir)))
-        }
+        PackageRoot::Checkout { dir } => Some(HostSource::Checkout(workspace.checkout.join(dir))),
         PackageRoot::Archive { file_name, .. } => archive(workspace, &found_at, file_name)
             .map(HostSource::Archive)
             .or_else(|| found_at.is_dir().then_some(HostSource::Directory(found_at))),
         PackageRoot::Tree { subdir, .. } => {
             let depth = Path::new(subdir).components().count();
             let root = found_at.ancestors().nth(depth)?;
-            root.is_dir().then(|| HostSource::Directory(root.to_owned()))
+            root.is_dir()
+                .then(|| HostSource::Directory(root.to_owned()))
         }
     }
 }
@@ -122,7 +133,10 @@ fn archive(workspace: &Workspace, unpacked: &Path, file_name: &str) -> Option<Pa
         return Some(path);
     }
     let indices = std::fs::read_dir(cache).ok()?;
-    indices.flatten().map(|index| index.path().join(file_name)).find(|path| path.is_file())
+    indices
+        .flatten()
+        .map(|index| index.path().join(file_name))
+        .find(|path| path.is_file())
 }
 
 #[cfg(test)]
@@ -132,7 +146,10 @@ mod tests {
     #[test]
     fn whole_directories_are_replaced() {
         let replace = |text: &str| replace_path(text, "/a/b", "/vx/ws");
-        assert_eq!(replace("-Clink-arg=-T/a/b/link.x"), "-Clink-arg=-T/vx/ws/link.x");
+        assert_eq!(
+            replace("-Clink-arg=-T/a/b/link.x"),
+            "-Clink-arg=-T/vx/ws/link.x"
+        );
         assert_eq!(replace("link-arg=/a/b/link.x"), "link-arg=/vx/ws/link.x");
         assert_eq!(replace("/a/b:/a/bc:/x/a/b"), "/vx/ws:/a/bc:/x/a/b");
     }

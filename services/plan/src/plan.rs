@@ -6,36 +6,22 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use vx_core::places;
 
-use crate::cargo_json::{Metadata, UNIT_GRAPH_VERSION, UnitGraph};
+use crate::ask::{Answers, ask, unstable_overrides};
 use crate::config::{Config, Value};
 use crate::error::PlanError;
 use crate::identity::name_units;
 use crate::inputs::inputs;
 use crate::locate::{Workspace, read_manifest};
 use crate::lto;
-use crate::model::{Mode, PLAN_VERSION, Plan, Platform};
+use crate::model::{Mode, PLAN_VERSION, Plan};
+use crate::overrides;
 use crate::packages::{Checksums, package};
 use crate::paths::{replace_path, text};
-use crate::process::{self, Printed, run, tool_env, without_status};
 use crate::request::{PlanRequest, plan_env};
-use crate::toolchain::joined;
 use crate::units::{Making, spread_build_scripts, unit};
-use crate::{flags, overrides};
-
-/// Makes cargo alone believe that it is a nightly, so that it prints its unit graph; rustc
-/// does not know this variable.
-const ALLOW_UNSTABLE: (&str, &str) = ("__CARGO_TEST_CHANNEL_OVERRIDE_DO_NOT_USE_THIS", "nightly");
 
 /// Variables of the user's that change what rustc does and that cargo passes on.
 const HEEDED_BY_RUSTC: &[&str] = &["RUSTC_BOOTSTRAP", "RUSTC_FORCE_RUSTC_VERSION"];
-
-/// What cargo said.
-struct Answers {
-    metadata: Metadata,
-    graph: UnitGraph,
-    platforms: Vec<Platform>,
-    messages: Vec<String>,
-}
 
 /// Asks cargo what it would build.
 pub fn plan(request: &PlanRequest, workspace: &Workspace) -> Result<Plan, PlanError> {
@@ -51,7 +37,10 @@ pub fn plan(request: &PlanRequest, workspace: &Workspace) -> Result<Plan, PlanEr
 /// What cargo had to say, with the checkout's own path: [`Plan::messages`] has its fixed place.
 pub fn messages(workspace: &Workspace, plan: &Plan) -> Vec<String> {
     let checkout = workspace.checkout.to_string_lossy();
-    plan.messages.iter().map(|message| replace_path(message, places::CHECKOUT, &checkout)).collect()
+    plan.messages
+        .iter()
+        .map(|message| replace_path(message, places::CHECKOUT, &checkout))
+        .collect()
 }
 
 /// The part of a memo's key that is known without cargo: what was selected, where in the
@@ -74,7 +63,10 @@ pub fn memo_static(request: &PlanRequest, workspace: &Workspace) -> Vec<u8> {
     };
     let statics = Static {
         version: PLAN_VERSION,
-        selection: crate::Selection { manifest_path: None, ..request.selection.clone() },
+        selection: crate::Selection {
+            manifest_path: None,
+            ..request.selection.clone()
+        },
         manifest: within(&workspace.manifest),
         root: within(&workspace.root),
         cwd: within(&workspace.cwd),
@@ -94,10 +86,13 @@ fn check_wrappers(
 ) -> Result<(), PlanError> {
     let wrapper = |variable: &str, key: &str| {
         let set = request.env.get(variable).cloned();
-        set.or_else(|| workspace.config.string(&["build", key])).filter(|wrapper| !wrapper.is_empty())
+        set.or_else(|| workspace.config.string(&["build", key]))
+            .filter(|wrapper| !wrapper.is_empty())
     };
     if let Some(wrapper) = wrapper("RUSTC_WRAPPER", "rustc-wrapper") {
-        notes.push(format!("note: the rustc wrapper `{wrapper}` is not used: vx caches on its own"));
+        notes.push(format!(
+            "note: the rustc wrapper `{wrapper}` is not used: vx caches on its own"
+        ));
     }
     match wrapper("RUSTC_WORKSPACE_WRAPPER", "rustc-workspace-wrapper") {
         None => Ok(()),
@@ -108,168 +103,39 @@ fn check_wrappers(
     }
 }
 
-/// `[unstable]` tables sleep in a stable cargo and would wake up in one that prints its unit
-/// graph. Booleans can be switched off again; anything else can't be cleared.
-fn unstable_overrides(workspace: &Workspace) -> Result<Vec<String>, PlanError> {
-    let Some(Value::Table(table)) = workspace.config.get(&["unstable"]) else { return Ok(Vec::new()) };
-    let mut args = Vec::new();
-    for (key, value) in table {
-        let on = match value {
-            Value::Scalar { value: toml::Value::Boolean(on), .. } => *on,
-            _ => return Err(unstable_key(key, workspace)),
-        };
-        if on && workspace.toolchain.is_nightly() {
-            return Err(unstable_key(key, workspace));
-        }
-        args.extend(["--config".to_owned(), format!("unstable.{key}=false")]);
-    }
-    Ok(args)
-}
-
-fn unstable_key(key: &str, workspace: &Workspace) -> PlanError {
-    let place = workspace.config.files.iter().map(|file| file.display().to_string()).next();
-    PlanError::Unsupported {
-        what: format!("`unstable.{key}` in cargo's configuration ({})", place.unwrap_or_default()),
-        advice: "remove it, or build with cargo".to_owned(),
-    }
-}
-
-/// Runs cargo twice, side by side: plainly, for its refusals, its downloads and packages; and
-/// for the unit graph. The second must not change the lock file, so where the first had to,
-/// it is asked again.
-fn ask(request: &PlanRequest, workspace: &Workspace, overrides: &[String]) -> Result<Answers, PlanError> {
-    let targets = flags::requested_targets(request, workspace)?;
-    std::thread::scope(|scope| {
-        let platforms = scope.spawn(|| platforms(request, workspace, &targets));
-        let early = workspace
-            .root
-            .join("Cargo.lock")
-            .exists()
-            .then(|| scope.spawn(|| unit_graph(request, workspace, overrides, true)));
-        let metadata = ask_metadata(request, workspace, &targets);
-        let early = early.map(joined);
-        let metadata = metadata?;
-        let (graph, stderr) = match early {
-            Some(Ok(answer)) => answer,
-            _ => unit_graph(request, workspace, overrides, false)?,
-        };
-        Ok(Answers { metadata, graph, platforms: joined(platforms)?, messages: placeless(workspace, &stderr) })
-    })
-}
-
-/// Cargo's messages without the host's paths, and in an order that is the same every time.
-fn placeless(workspace: &Workspace, stderr: &str) -> Vec<String> {
-    let mut messages: Vec<String> =
-        process::messages(stderr).iter().map(|message| workspace.fixed(message)).collect();
-    messages.sort();
-    messages
-}
-
-fn platforms(
+fn assemble(
     request: &PlanRequest,
     workspace: &Workspace,
-    targets: &[String],
-) -> Result<Vec<Platform>, PlanError> {
-    std::thread::scope(|scope| {
-        let others: Vec<_> = targets
-            .iter()
-            .map(|target| scope.spawn(|| flags::platform(request, workspace, targets, Some(target))))
-            .collect();
-        let mut platforms = vec![flags::platform(request, workspace, targets, None)?];
-        for other in others {
-            platforms.push(joined(other)?);
-        }
-        Ok(platforms)
-    })
-}
-
-fn ask_metadata(
-    request: &PlanRequest,
-    workspace: &Workspace,
-    targets: &[String],
-) -> Result<Metadata, PlanError> {
-    let mut args = strings(&["metadata", "--format-version", "1"]);
-    args.extend(cargo_args(request, workspace)?);
-    args.extend(request.selection.lock_args());
-    // Otherwise packages for every platform would be downloaded, which a build does not do.
-    for target in std::iter::once(&workspace.toolchain.host).chain(targets) {
-        args.extend(["--filter-platform".to_owned(), target.clone()]);
-    }
-    let printed = run(&workspace.toolchain.cargo, &args, &workspace.cwd, &tool_env(&request.env))?;
-    let printed = accepted("cargo metadata", printed)?;
-    serde_json::from_slice(&printed.stdout).map_err(|e| PlanError::malformed("`cargo metadata`", e))
-}
-
-fn unit_graph(
-    request: &PlanRequest,
-    workspace: &Workspace,
-    overrides: &[String],
-    early: bool,
-) -> Result<(UnitGraph, String), PlanError> {
-    let mut args = strings(&["build", "--unit-graph", "-Z", "unstable-options"]);
-    args.extend(cargo_args(request, workspace)?);
-    args.extend(request.selection.build_args());
-    args.extend(overrides.iter().cloned());
-    args.push("--locked".to_owned());
-    if early || request.selection.offline || request.selection.frozen {
-        // Downloads are for the other cargo to do.
-        args.push("--offline".to_owned());
-    }
-    let mut env = tool_env(&request.env);
-    if !workspace.toolchain.is_nightly() {
-        env.insert(ALLOW_UNSTABLE.0.to_owned(), ALLOW_UNSTABLE.1.to_owned());
-    }
-    let printed = accepted("cargo build", run(&workspace.toolchain.cargo, &args, &workspace.cwd, &env)?)?;
-    Ok((parse_graph(&printed.stdout)?, printed.stderr))
-}
-
-/// The version comes first: of another one, nothing else is known.
-fn parse_graph(json: &[u8]) -> Result<UnitGraph, PlanError> {
-    #[derive(serde::Deserialize)]
-    struct Versioned {
-        version: u64,
-    }
-    let what = "`cargo build --unit-graph`";
-    let Versioned { version } = serde_json::from_slice(json).map_err(|e| PlanError::malformed(what, e))?;
-    if version != UNIT_GRAPH_VERSION {
-        return Err(PlanError::UnitGraphVersion { found: version, known: UNIT_GRAPH_VERSION });
-    }
-    serde_json::from_slice(json).map_err(|e| PlanError::malformed(what, e))
-}
-
-fn cargo_args(request: &PlanRequest, workspace: &Workspace) -> Result<Vec<String>, PlanError> {
-    let mut selection = request.selection.clone();
-    if selection.manifest_path.is_some() {
-        text(&workspace.manifest)?;
-        selection.manifest_path = Some(workspace.manifest.clone());
-    }
-    Ok(selection.common_args())
-}
-
-fn strings(args: &[&str]) -> Vec<String> {
-    args.iter().map(|arg| (*arg).to_owned()).collect()
-}
-
-fn accepted(command: &str, printed: Printed) -> Result<Printed, PlanError> {
-    if printed.success {
-        return Ok(printed);
-    }
-    let stderr = without_status(&printed.stderr);
-    Err(PlanError::Cargo { command: command.to_owned(), stderr, code: printed.code })
-}
-
-fn assemble(request: &PlanRequest, workspace: &Workspace, answers: Answers) -> Result<Plan, PlanError> {
-    let Answers { metadata, graph, platforms, messages } = answers;
+    answers: Answers,
+) -> Result<Plan, PlanError> {
+    let Answers {
+        metadata,
+        graph,
+        platforms,
+        messages,
+    } = answers;
     let root = Path::new(&metadata.workspace_root);
     if root != workspace.root {
         return Err(PlanError::malformed(
             "`cargo metadata`",
-            format!("the workspace root is `{}`, not `{}`", root.display(), workspace.root.display()),
+            format!(
+                "the workspace root is `{}`, not `{}`",
+                root.display(),
+                workspace.root.display()
+            ),
         ));
     }
-    let primary: Vec<&str> = graph.roots.iter().map(|root| graph.units[*root].pkg_id.as_str()).collect();
-    let known: HashMap<&str, usize> =
-        metadata.packages.iter().enumerate().map(|(index, package)| (package.id.as_str(), index)).collect();
+    let primary: Vec<&str> = graph
+        .roots
+        .iter()
+        .map(|root| graph.units[*root].pkg_id.as_str())
+        .collect();
+    let known: HashMap<&str, usize> = metadata
+        .packages
+        .iter()
+        .enumerate()
+        .map(|(index, package)| (package.id.as_str(), index))
+        .collect();
     let checksums = Checksums::read(&workspace.root)?;
     let mut indices: HashMap<String, usize> = HashMap::new();
     let mut packages = Vec::new();
@@ -278,31 +144,54 @@ fn assemble(request: &PlanRequest, workspace: &Workspace, answers: Answers) -> R
         if indices.contains_key(&found.pkg_id) {
             continue;
         }
-        let of = known.get(found.pkg_id.as_str()).map(|index| &metadata.packages[*index]);
+        let of = known
+            .get(found.pkg_id.as_str())
+            .map(|index| &metadata.packages[*index]);
         let of = of.ok_or_else(|| {
-            PlanError::malformed("`cargo metadata`", format!("package `{}` is missing", found.pkg_id))
+            PlanError::malformed(
+                "`cargo metadata`",
+                format!("package `{}` is missing", found.pkg_id),
+            )
         })?;
         indices.insert(found.pkg_id.clone(), packages.len());
         let is_primary = primary.contains(&found.pkg_id.as_str());
         packages.push(package(workspace, &metadata, &checksums, of, is_primary)?);
-        dirs.push(Path::new(&of.manifest_path).parent().unwrap_or(Path::new("/")).to_owned());
+        dirs.push(
+            Path::new(&of.manifest_path)
+                .parent()
+                .unwrap_or(Path::new("/"))
+                .to_owned(),
+        );
     }
 
     let is_release = descends_of_release(request.selection.profile_name(), workspace);
-    let making = Making { workspace, packages: &packages, dirs: &dirs, is_release };
+    let making = Making {
+        workspace,
+        packages: &packages,
+        dirs: &dirs,
+        is_release,
+    };
     let mut units = Vec::with_capacity(graph.units.len());
     for found in graph.units {
         let package = indices[&found.pkg_id];
-        let platform = platforms.iter().find(|platform| platform.target == found.platform);
-        let flags = platform.map(|platform| platform.rustflags.clone()).ok_or_else(|| {
-            PlanError::Unsupported {
-                what: format!("platform `{}`, which was not asked for,", found.platform.as_deref().unwrap_or("host")),
+        let platform = platforms
+            .iter()
+            .find(|platform| platform.target == found.platform);
+        let flags = platform
+            .map(|platform| platform.rustflags.clone())
+            .ok_or_else(|| PlanError::Unsupported {
+                what: format!(
+                    "platform `{}`, which was not asked for,",
+                    found.platform.as_deref().unwrap_or("host")
+                ),
                 advice: "build with cargo".to_owned(),
-            }
-        })?;
+            })?;
         units.push(unit(&making, found, package, flags)?);
     }
-    for unit in units.iter_mut().filter(|unit| unit.mode == Mode::RunBuildScript) {
+    for unit in units
+        .iter_mut()
+        .filter(|unit| unit.mode == Mode::RunBuildScript)
+    {
         unit.overridden = overrides::of_package(workspace, unit, &packages[unit.package])?;
     }
     lto::decide(&mut units, &graph.roots);
@@ -311,7 +200,12 @@ fn assemble(request: &PlanRequest, workspace: &Workspace, answers: Answers) -> R
 
     let env = passed_on(request, workspace)?;
     let profile = request.selection.profile_name().to_owned();
-    let workspace_dir = text(workspace.root.strip_prefix(&workspace.checkout).unwrap_or(Path::new("")))?;
+    let workspace_dir = text(
+        workspace
+            .root
+            .strip_prefix(&workspace.checkout)
+            .unwrap_or(Path::new("")),
+    )?;
     let target_dir = Path::new(&metadata.target_directory).strip_prefix(&workspace.checkout);
     Ok(Plan {
         version: PLAN_VERSION,
@@ -352,7 +246,9 @@ fn descends_of_release(profile: &str, workspace: &Workspace) -> bool {
             "dev" | "test" => return false,
             _ => {}
         }
-        let in_manifest = table.get("profile").and_then(|profiles| profiles.get(&name));
+        let in_manifest = table
+            .get("profile")
+            .and_then(|profiles| profiles.get(&name));
         let in_manifest = in_manifest.and_then(|profile| profile.get("inherits")?.as_str());
         let inherited = workspace.config.string(&["profile", &name, "inherits"]);
         match inherited.or_else(|| in_manifest.map(str::to_owned)) {
@@ -364,9 +260,15 @@ fn descends_of_release(profile: &str, workspace: &Workspace) -> bool {
 }
 
 /// Variables for every process: those of the user's that rustc heeds, and the `[env]` tables.
-fn passed_on(request: &PlanRequest, workspace: &Workspace) -> Result<Vec<(String, String)>, PlanError> {
+fn passed_on(
+    request: &PlanRequest,
+    workspace: &Workspace,
+) -> Result<Vec<(String, String)>, PlanError> {
     let heeded = HEEDED_BY_RUSTC.iter().filter_map(|name| {
-        request.env.get(*name).map(|value| ((*name).to_owned(), value.clone()))
+        request
+            .env
+            .get(*name)
+            .map(|value| ((*name).to_owned(), value.clone()))
     });
     let mut pairs: BTreeMap<String, String> = heeded.collect();
     for (name, value) in workspace.config.env_table()? {

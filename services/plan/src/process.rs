@@ -47,7 +47,12 @@ pub(crate) fn tool_env(request: &BTreeMap<String, String>) -> BTreeMap<String, S
     let mut env: BTreeMap<String, String> = request
         .iter()
         .filter(|(name, _)| !name.starts_with("CARGO_UNSTABLE_"))
-        .filter(|(name, _)| !matches!(name.as_str(), "RUSTC_LOG" | "CARGO_LOG" | "CARGO_TERM_QUIET" | "CARGO_TERM_VERBOSE"))
+        .filter(|(name, _)| {
+            !matches!(
+                name.as_str(),
+                "RUSTC_LOG" | "CARGO_LOG" | "CARGO_TERM_QUIET" | "CARGO_TERM_VERBOSE"
+            )
+        })
         .map(|(name, value)| (name.clone(), value.clone()))
         .collect();
     env.insert("CARGO_TERM_COLOR".to_owned(), "never".to_owned());
@@ -74,12 +79,15 @@ pub(crate) fn find_program(
                 .find(|path| is_executable(path))
         })
     };
-    found.ok_or_else(|| PlanError::NoProgram { program: name.to_owned() })
+    found.ok_or_else(|| PlanError::NoProgram {
+        program: name.to_owned(),
+    })
 }
 
 fn is_executable(path: &Path) -> bool {
     use std::os::unix::fs::PermissionsExt;
-    std::fs::metadata(path).is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+    std::fs::metadata(path)
+        .is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
 }
 
 /// What cargo printed to standard error, without its status lines (`   Updating index`).
@@ -105,7 +113,8 @@ pub(crate) fn messages(stderr: &str) -> Vec<String> {
     let text = without_status(stderr);
     let mut messages: Vec<String> = Vec::new();
     for line in text.lines() {
-        let begins = line.starts_with("warning") || line.starts_with("note") || line.starts_with("error");
+        let begins =
+            line.starts_with("warning") || line.starts_with("note") || line.starts_with("error");
         match messages.last_mut() {
             Some(last) if !begins => {
                 last.push('\n');
@@ -130,14 +139,20 @@ mod tests {
         let stderr = "    Updating crates.io index\nwarning: unused manifest key: package.x\n  --> Cargo.toml\n     Locking 3 packages\nwarning: other\n";
         assert_eq!(
             messages(stderr),
-            ["warning: unused manifest key: package.x\n  --> Cargo.toml", "warning: other"]
+            [
+                "warning: unused manifest key: package.x\n  --> Cargo.toml",
+                "warning: other"
+            ]
         );
     }
 
     #[test]
     fn a_program_is_looked_for_on_the_path_that_is_given() {
         let env = [("PATH".to_owned(), "/nowhere:/bin".to_owned())].into();
-        assert_eq!(find_program("sh", Path::new("/"), &env).unwrap(), Path::new("/bin/sh"));
+        assert_eq!(
+            find_program("sh", Path::new("/"), &env).unwrap(),
+            Path::new("/bin/sh")
+        );
         assert!(matches!(
             find_program("no-such-program", Path::new("/"), &env),
             Err(PlanError::NoProgram { .. })

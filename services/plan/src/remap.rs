@@ -14,23 +14,39 @@ pub(crate) fn remaps(plan: &Plan, package: &Package) -> Vec<String> {
     let mut pairs = vec![(places::TARGET.to_owned(), BUILD_DIR.to_owned())];
     if let Some(hash) = commit_hash(&plan.rustc_version) {
         // With the standard library's sources installed, rustc names them where they are.
-        pairs.push((format!("{}/lib/rustlib/src/rust", places::TOOLCHAIN), format!("/rustc/{hash}")));
+        pairs.push((
+            format!("{}/lib/rustlib/src/rust", places::TOOLCHAIN),
+            format!("/rustc/{hash}"),
+        ));
     }
     match &package.root {
         PackageRoot::Checkout { .. } => {
-            let depth = plan.workspace_dir.split('/').filter(|part| !part.is_empty()).count();
+            let depth = plan
+                .workspace_dir
+                .split('/')
+                .filter(|part| !part.is_empty())
+                .count();
             if depth > 0 {
                 pairs.push((places::CHECKOUT.to_owned(), vec![".."; depth].join("/")));
             }
             pairs.push((join(places::CHECKOUT, &plan.workspace_dir), ".".to_owned()));
         }
-        PackageRoot::Archive { place, .. } => pairs.push((place.clone(), format!("/cargo/registry/{}", last(place)))),
+        PackageRoot::Archive { place, .. } => {
+            pairs.push((place.clone(), format!("/cargo/registry/{}", last(place))))
+        }
         PackageRoot::Tree { place, source, .. } => {
-            let kind = if source.starts_with("git+") { "git" } else { "registry" };
+            let kind = if source.starts_with("git+") {
+                "git"
+            } else {
+                "registry"
+            };
             pairs.push((place.clone(), format!("/cargo/{kind}/{}", last(place))));
         }
     }
-    pairs.into_iter().map(|(from, to)| format!("--remap-path-prefix={from}={to}")).collect()
+    pairs
+        .into_iter()
+        .map(|(from, to)| format!("--remap-path-prefix={from}={to}"))
+        .collect()
 }
 
 fn last(place: &str) -> &str {
@@ -38,6 +54,8 @@ fn last(place: &str) -> &str {
 }
 
 fn commit_hash(version: &str) -> Option<&str> {
-    let hash = version.lines().find_map(|line| line.strip_prefix("commit-hash: "))?;
+    let hash = version
+        .lines()
+        .find_map(|line| line.strip_prefix("commit-hash: "))?;
     (hash != "unknown").then_some(hash)
 }

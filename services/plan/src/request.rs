@@ -175,7 +175,9 @@ fn reaches_plan(name: &str) -> bool {
         || name == "RUSTFLAGS";
     known
         && !WITHOUT_EFFECT.contains(&name)
-        && !PREFIXES_WITHOUT_EFFECT.iter().any(|prefix| name.starts_with(prefix))
+        && !PREFIXES_WITHOUT_EFFECT
+            .iter()
+            .any(|prefix| name.starts_with(prefix))
 }
 
 #[cfg(test)]
@@ -184,9 +186,15 @@ mod tests {
 
     #[test]
     fn only_what_changes_a_plan_is_kept() {
-        let env = ["RUSTFLAGS", "CARGO_PROFILE_DEV_DEBUG", "CARGO_HOME", "HOME", "CARGO_TERM_COLOR"]
-            .map(|name| (name.to_owned(), String::new()))
-            .into();
+        let env = [
+            "RUSTFLAGS",
+            "CARGO_PROFILE_DEV_DEBUG",
+            "CARGO_HOME",
+            "HOME",
+            "CARGO_TERM_COLOR",
+        ]
+        .map(|name| (name.to_owned(), String::new()))
+        .into();
         let names: Vec<_> = plan_env(&env).into_keys().collect();
         assert_eq!(names, ["CARGO_PROFILE_DEV_DEBUG", "RUSTFLAGS"]);
     }
@@ -194,7 +202,10 @@ mod tests {
     #[test]
     fn profile_names() {
         assert_eq!(Selection::default().profile_name(), "dev");
-        let release = Selection { release: true, ..Selection::default() };
+        let release = Selection {
+            release: true,
+            ..Selection::default()
+        };
         assert_eq!(release.profile_name(), "release");
     }
 }

@@ -87,7 +87,9 @@ pub(crate) fn find(
         .or_else(|| config.program(&["build", "rustc"]))
         .unwrap_or_else(|| "rustc".to_owned());
     let rustc = find_program(&rustc_name, cwd, env)?;
-    kept(&TOOLCHAINS, identity(&cargo, &rustc, cwd, env), || ask(&cargo, &rustc, cwd, env))
+    kept(&TOOLCHAINS, identity(&cargo, &rustc, cwd, env), || {
+        ask(&cargo, &rustc, cwd, env)
+    })
 }
 
 /// Everything that decides which toolchain the two programs are of.
@@ -101,8 +103,10 @@ fn identity(cargo: &Path, rustc: &Path, cwd: &Path, env: &BTreeMap<String, Strin
     // A toolchain updated in place changes its directory's entries.
     parts.push(stamp(&rustup_home.join("toolchains")));
     if let Ok(entries) = std::fs::read_dir(rustup_home.join("toolchains")) {
-        let mut stamps: Vec<String> =
-            entries.flatten().map(|entry| stamp(&entry.path().join("bin/rustc"))).collect();
+        let mut stamps: Vec<String> = entries
+            .flatten()
+            .map(|entry| stamp(&entry.path().join("bin/rustc")))
+            .collect();
         stamps.sort();
         parts.extend(stamps);
     }
@@ -111,9 +115,9 @@ fn identity(cargo: &Path, rustc: &Path, cwd: &Path, env: &BTreeMap<String, Strin
 }
 
 pub(crate) fn rustup_home(env: &BTreeMap<String, String>) -> PathBuf {
-    env.get("RUSTUP_HOME").map(PathBuf::from).unwrap_or_else(|| {
-        Path::new(env.get("HOME").map_or("/", String::as_str)).join(".rustup")
-    })
+    env.get("RUSTUP_HOME")
+        .map(PathBuf::from)
+        .unwrap_or_else(|| Path::new(env.get("HOME").map_or("/", String::as_str)).join(".rustup"))
 }
 
 /// The files that choose a toolchain, up the parents.
@@ -130,7 +134,11 @@ fn stamp(path: &Path) -> String {
 }
 
 fn content(path: &Path) -> String {
-    format!("{}={:?}", path.display(), std::fs::read_to_string(path).ok())
+    format!(
+        "{}={:?}",
+        path.display(),
+        std::fs::read_to_string(path).ok()
+    )
 }
 
 fn ask(
@@ -160,7 +168,8 @@ fn ask(
                 rustc.display(),
                 sysroot.display()
             ),
-            advice: "unset RUSTC and `build.rustc`, or let them name a toolchain's own rustc".to_owned(),
+            advice: "unset RUSTC and `build.rustc`, or let them name a toolchain's own rustc"
+                .to_owned(),
         });
     }
     Ok(Toolchain {
@@ -174,7 +183,9 @@ fn ask(
 }
 
 pub(crate) fn joined<T>(handle: std::thread::ScopedJoinHandle<'_, T>) -> T {
-    handle.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    handle
+        .join()
+        .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
 /// Cargo's question about a target: names of files, `split-debuginfo`, and cfg.
@@ -186,8 +197,9 @@ pub(crate) fn ask_target(
     cwd: &Path,
 ) -> Result<TargetAnswer, PlanError> {
     let rustc = toolchain.sysroot.join("bin/rustc");
-    let mut args: Vec<String> =
-        ["-", "--crate-name", "___", "--print=file-names"].map(str::to_owned).to_vec();
+    let mut args: Vec<String> = ["-", "--crate-name", "___", "--print=file-names"]
+        .map(str::to_owned)
+        .to_vec();
     args.extend_from_slice(rustflags);
     if let Some(target) = target {
         args.extend(["--target".to_owned(), target.to_owned()]);
@@ -195,9 +207,18 @@ pub(crate) fn ask_target(
     for name in CRATE_TYPES {
         args.extend(["--crate-type".to_owned(), (*name).to_owned()]);
     }
-    let rest = ["--print=split-debuginfo", "--print=crate-name", "--print=cfg", "-Wwarnings"];
+    let rest = [
+        "--print=split-debuginfo",
+        "--print=crate-name",
+        "--print=cfg",
+        "-Wwarnings",
+    ];
     args.extend(rest.map(str::to_owned));
-    let key = [vec![stamp(&rustc), toolchain.rustc_version.clone()], args.clone()].concat();
+    let key = [
+        vec![stamp(&rustc), toolchain.rustc_version.clone()],
+        args.clone(),
+    ]
+    .concat();
     kept(&TARGETS, key, || {
         let mut env = tool_env(env);
         env.remove("RUSTUP_TOOLCHAIN");
@@ -205,8 +226,9 @@ pub(crate) fn ask_target(
         if !printed.success {
             return Err(failed(&rustc, &args, &printed));
         }
-        parse_target(&String::from_utf8_lossy(&printed.stdout), &printed.stderr)
-            .ok_or_else(|| PlanError::malformed("rustc, asked about a target,", "lines are missing"))
+        parse_target(&String::from_utf8_lossy(&printed.stdout), &printed.stderr).ok_or_else(|| {
+            PlanError::malformed("rustc, asked about a target,", "lines are missing")
+        })
     })
 }
 
@@ -215,16 +237,30 @@ fn parse_target(stdout: &str, stderr: &str) -> Option<TargetAnswer> {
     let mut file_names = Vec::new();
     for name in CRATE_TYPES {
         let quoted = format!("crate type `{name}`");
-        if stderr.lines().any(|line| line.contains("unsupported crate type") && line.contains(&quoted)) {
+        if stderr
+            .lines()
+            .any(|line| line.contains("unsupported crate type") && line.contains(&quoted))
+        {
             continue;
         }
         let (prefix, suffix) = lines.next()?.split_once("___")?;
         file_names.push(((*name).to_owned(), prefix.to_owned(), suffix.to_owned()));
     }
-    let split_debuginfo = lines.by_ref().take_while(|line| *line != "___").map(str::to_owned).collect();
+    let split_debuginfo = lines
+        .by_ref()
+        .take_while(|line| *line != "___")
+        .map(str::to_owned)
+        .collect();
     // What rustc says of proc macros is about the question, not about the target.
-    let cfg = lines.filter(|line| *line != "proc_macro").map(str::to_owned).collect();
-    Some(TargetAnswer { file_names, split_debuginfo, cfg })
+    let cfg = lines
+        .filter(|line| *line != "proc_macro")
+        .map(str::to_owned)
+        .collect();
+    Some(TargetAnswer {
+        file_names,
+        split_debuginfo,
+        cfg,
+    })
 }
 
 fn text(
@@ -262,7 +298,11 @@ mod tests {
             .map(|name| format!("warning: dropping unsupported crate type `{name}` for target"))
             .join("\n");
         let answer = parse_target(stdout, &stderr).unwrap();
-        let names: Vec<&str> = answer.file_names.iter().map(|(name, ..)| name.as_str()).collect();
+        let names: Vec<&str> = answer
+            .file_names
+            .iter()
+            .map(|(name, ..)| name.as_str())
+            .collect();
         assert_eq!(names, ["bin", "rlib", "staticlib"]);
         assert_eq!(answer.split_debuginfo, ["off"]);
         assert_eq!(answer.cfg, ["unix"]);

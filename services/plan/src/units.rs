@@ -39,7 +39,11 @@ pub(crate) fn unit(
     let target = target(making, &found.target, package)?;
     Ok(Unit {
         package,
-        hashed_names: has_hashed_names(&target, &making.packages[package], found.platform.as_deref()),
+        hashed_names: has_hashed_names(
+            &target,
+            &making.packages[package],
+            found.platform.as_deref(),
+        ),
         target,
         mode,
         profile: profile(found.profile, making.is_release)?,
@@ -66,7 +70,10 @@ pub(crate) fn unit(
 }
 
 fn unsupported(what: &str) -> PlanError {
-    PlanError::Unsupported { what: what.to_owned(), advice: "build with cargo".to_owned() }
+    PlanError::Unsupported {
+        what: what.to_owned(),
+        advice: "build with cargo".to_owned(),
+    }
 }
 
 fn target(making: &Making<'_>, found: &GraphTarget, package: usize) -> Result<Target, PlanError> {
@@ -96,7 +103,10 @@ fn target(making: &Making<'_>, found: &GraphTarget, package: usize) -> Result<Ta
 
 fn odd_source(found: &GraphTarget, package: &Package) -> PlanError {
     PlanError::Unsupported {
-        what: format!("package `{}`, whose source `{}` lies outside of it,", package.name, found.src_path),
+        what: format!(
+            "package `{}`, whose source `{}` lies outside of it,",
+            package.name, found.src_path
+        ),
         advice: "move the source into the package, or build with cargo".to_owned(),
     }
 }
@@ -132,7 +142,10 @@ fn profile(found: GraphProfile, is_release: bool) -> Result<Profile, PlanError> 
 /// `{"deferred":"None"}`, `{"resolved":{"Named":"debuginfo"}}`: cargo prints its own enums.
 fn strip(value: &serde_json::Value) -> Option<String> {
     let inner = value.get("resolved").or_else(|| value.get("deferred"))?;
-    inner.get("Named").and_then(serde_json::Value::as_str).map(str::to_owned)
+    inner
+        .get("Named")
+        .and_then(serde_json::Value::as_str)
+        .map(str::to_owned)
 }
 
 /// Shared libraries of path packages keep their names, because others link them by name; so
@@ -222,7 +235,10 @@ fn version_key(version: &str) -> (Vec<u64>, bool, Vec<(bool, u64, String)>) {
         Some((numbers, pre)) => (numbers, pre),
         None => (version, ""),
     };
-    let numbers = numbers.split('.').map(|part| part.parse().unwrap_or(0)).collect();
+    let numbers = numbers
+        .split('.')
+        .map(|part| part.parse().unwrap_or(0))
+        .collect();
     let parts = pre.split('.').map(|part| match part.parse() {
         Ok(number) => (false, number, String::new()),
         Err(_) => (true, 0, part.to_owned()),
@@ -236,8 +252,19 @@ mod tests {
 
     #[test]
     fn versions_in_order() {
-        let sorted = ["0.9.0", "0.10.0-alpha.2", "0.10.0-alpha.10", "0.10.0-beta", "0.10.0", "1.0.0"];
-        assert!(sorted.windows(2).all(|pair| version_key(pair[0]) < version_key(pair[1])));
+        let sorted = [
+            "0.9.0",
+            "0.10.0-alpha.2",
+            "0.10.0-alpha.10",
+            "0.10.0-beta",
+            "0.10.0",
+            "1.0.0",
+        ];
+        assert!(
+            sorted
+                .windows(2)
+                .all(|pair| version_key(pair[0]) < version_key(pair[1]))
+        );
     }
 
     #[test]

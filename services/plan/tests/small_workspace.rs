@@ -1,5 +1,7 @@
 //! A workspace of a bit of everything, built by cargo and by its plan.
 
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 mod support;
 
 use std::process::Command;
@@ -25,37 +27,68 @@ fn check(selection: Selection) {
     let verbose_target = dir.path().join("theirs-verbose");
     let verbose = cargo::build(&planned, &verbose_target, "-vv");
     assert!(!plain.is_empty());
-    let report =
-        compare::differences(&planned, &executed, &plain, &verbose, &plain_target, &verbose_target);
+    let report = compare::differences(
+        &planned,
+        &executed,
+        &plain,
+        &verbose,
+        &plain_target,
+        &verbose_target,
+    );
     assert!(report.is_empty(), "{report}");
 
     let program = executed.finals.get("app-main").unwrap();
     let output = Command::new(program).output().unwrap();
-    let theirs = std::fs::read_dir(&plain_target).unwrap().flatten().find_map(|entry| {
-        let nested = entry.path();
-        let profile = planned.plan.profile_dir.as_str();
-        [nested.join("app-main"), nested.join(profile).join("app-main")].into_iter().find(|path| path.exists())
-    });
+    let theirs = std::fs::read_dir(&plain_target)
+        .unwrap()
+        .flatten()
+        .find_map(|entry| {
+            let nested = entry.path();
+            let profile = planned.plan.profile_dir.as_str();
+            [
+                nested.join("app-main"),
+                nested.join(profile).join("app-main"),
+            ]
+            .into_iter()
+            .find(|path| path.exists())
+        });
     let their_output = Command::new(theirs.unwrap()).output().unwrap();
-    assert_eq!(String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&their_output.stdout));
+    assert_eq!(
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&their_output.stdout)
+    );
     assert!(output.status.success());
 }
 
 #[test]
 fn dev_builds_as_cargo_does() {
-    check(Selection { workspace: true, examples: false, ..Selection::default() });
+    check(Selection {
+        workspace: true,
+        examples: false,
+        ..Selection::default()
+    });
 }
 
 #[test]
 fn release_with_features_builds_as_cargo_does() {
-    check(Selection { release: true, features: vec!["loud".to_owned()], ..Selection::default() });
+    check(Selection {
+        release: true,
+        features: vec!["loud".to_owned()],
+        ..Selection::default()
+    });
 }
 
 #[test]
 fn a_target_builds_as_cargo_does() {
     let (_dir, root) = project();
-    let host = planned(request(&root.join("ws"), Selection::default())).plan.host;
-    check(Selection { target: vec![host], profile: Some("small".to_owned()), ..Selection::default() });
+    let host = planned(request(&root.join("ws"), Selection::default()))
+        .plan
+        .host;
+    check(Selection {
+        target: vec![host],
+        profile: Some("small".to_owned()),
+        ..Selection::default()
+    });
 }
 
 #[test]
@@ -74,8 +107,13 @@ fn a_plan_is_the_same_wherever_the_checkout_is() {
 
 fn first_difference(one: &Plan, other: &Plan) -> String {
     let (one, other) = (format!("{one:#?}"), format!("{other:#?}"));
-    let lines = one.lines().zip(other.lines()).find(|(one, other)| one != other);
-    lines.map(|(one, other)| format!("{one}\n{other}")).unwrap_or_default()
+    let lines = one
+        .lines()
+        .zip(other.lines())
+        .find(|(one, other)| one != other);
+    lines
+        .map(|(one, other)| format!("{one}\n{other}"))
+        .unwrap_or_default()
 }
 
 #[test]
@@ -84,7 +122,10 @@ fn messages_name_the_checkout_where_it_is() {
     let planned = planned(request(&root.join("ws"), Selection::default()));
     let messages = vx_plan::messages(&planned.workspace, &planned.plan);
     let manifest = root.join("ws/app/Cargo.toml").display().to_string();
-    assert!(messages.iter().any(|message| message.contains(&manifest)), "{messages:?}");
+    assert!(
+        messages.iter().any(|message| message.contains(&manifest)),
+        "{messages:?}"
+    );
 }
 
 #[test]
@@ -92,7 +133,10 @@ fn a_plan_knows_what_it_depends_on() {
     let (_dir, root) = project();
     let plan = planned(request(&root.join("ws"), Selection::default())).plan;
     let has = |path: &str, kind| {
-        plan.inputs.contains(&PlanInput { path: PlanPath::Checkout(path.to_owned()), kind })
+        plan.inputs.contains(&PlanInput {
+            path: PlanPath::Checkout(path.to_owned()),
+            kind,
+        })
     };
     assert!(has("ws/Cargo.toml", InputKind::Content));
     assert!(has("ws/Cargo.lock", InputKind::Content));
@@ -102,7 +146,15 @@ fn a_plan_knows_what_it_depends_on() {
     assert!(has("ws/crates", InputKind::Listing));
     assert!(has("ws/app/src/bin", InputKind::Listing));
     assert!(has("ws/app/src/bin/app-dir/main.rs", InputKind::Present));
-    assert!(plan.messages.iter().any(|message| message.contains("unused manifest key")), "{:?}", plan.messages);
+    assert!(
+        plan.messages
+            .iter()
+            .any(|message| message.contains("unused manifest key")),
+        "{:?}",
+        plan.messages
+    );
     let roots: Vec<_> = plan.packages.iter().map(|package| &package.root).collect();
-    assert!(roots.contains(&&PackageRoot::Checkout { dir: "outside".to_owned() }));
+    assert!(roots.contains(&&PackageRoot::Checkout {
+        dir: "outside".to_owned()
+    }));
 }

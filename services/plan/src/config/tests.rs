@@ -47,14 +47,19 @@ fn nearer_files_win_and_lists_join() {
     assert_eq!(flags, ["--cfg", "home", "--cfg", "more", "--cfg", "outer"]);
     let outer = dir.path().join("outer");
     assert_eq!(
-        config.program(&["target", "x86_64-unknown-linux-gnu", "linker"]).unwrap(),
+        config
+            .program(&["target", "x86_64-unknown-linux-gnu", "linker"])
+            .unwrap(),
         outer.join("tools/ld").to_string_lossy()
     );
     assert_eq!(
         config.env_table().unwrap(),
         [
             ("A".to_owned(), "inner".to_owned()),
-            ("B".to_owned(), outer.join("sub/dir").to_string_lossy().into_owned())
+            (
+                "B".to_owned(),
+                outer.join("sub/dir").to_string_lossy().into_owned()
+            )
         ]
     );
     assert!(config.absent.contains(&outer.join(".cargo/none.toml")));
@@ -65,7 +70,10 @@ fn variables_come_before_files_and_last_in_lists() {
     let dir = sample();
     let env = [
         ("CARGO_BUILD_RUSTFLAGS".to_owned(), "-Cx -Cy".to_owned()),
-        ("CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_LINKER".to_owned(), "mold".to_owned()),
+        (
+            "CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_LINKER".to_owned(),
+            "mold".to_owned(),
+        ),
     ]
     .into();
     let config = load(dir.path(), &env);
@@ -81,11 +89,27 @@ fn the_reader_agrees_with_cargo() {
     let dir = sample();
     let mut env: BTreeMap<String, String> = std::env::vars().collect();
     env.retain(|name, _| !name.starts_with("CARGO"));
-    let Ok(cargo) = crate::process::find_program("cargo", Path::new("/"), &env) else { return };
+    let Ok(cargo) = crate::process::find_program("cargo", Path::new("/"), &env) else {
+        return;
+    };
     let mut tool_env = env.clone();
-    tool_env.insert("CARGO_HOME".to_owned(), dir.path().join("home").to_string_lossy().into_owned());
-    tool_env.insert("__CARGO_TEST_CHANNEL_OVERRIDE_DO_NOT_USE_THIS".to_owned(), "nightly".to_owned());
-    let args = ["config", "get", "--format", "json", "-Z", "unstable-options"].map(str::to_owned);
+    tool_env.insert(
+        "CARGO_HOME".to_owned(),
+        dir.path().join("home").to_string_lossy().into_owned(),
+    );
+    tool_env.insert(
+        "__CARGO_TEST_CHANNEL_OVERRIDE_DO_NOT_USE_THIS".to_owned(),
+        "nightly".to_owned(),
+    );
+    let args = [
+        "config",
+        "get",
+        "--format",
+        "json",
+        "-Z",
+        "unstable-options",
+    ]
+    .map(str::to_owned);
     let printed =
         crate::process::run(&cargo, &args, &dir.path().join("outer/inner"), &tool_env).unwrap();
     assert!(printed.success, "{}", printed.stderr);
@@ -93,12 +117,20 @@ fn the_reader_agrees_with_cargo() {
     // The temporary directory's parents may be configured too; only what the sample says counts.
     let ours = serde_json::to_value(load(dir.path(), &env).plain()).unwrap();
     let keys: Vec<String> = ours.as_object().unwrap().keys().cloned().collect();
-    theirs.as_object_mut().unwrap().retain(|key, _| keys.contains(key));
+    theirs
+        .as_object_mut()
+        .unwrap()
+        .retain(|key, _| keys.contains(key));
     assert_eq!(sorted(ours), sorted(theirs));
 }
 
 fn sorted(value: serde_json::Value) -> BTreeMap<String, String> {
-    value.as_object().unwrap().iter().map(|(key, value)| (key.clone(), canonical(value))).collect()
+    value
+        .as_object()
+        .unwrap()
+        .iter()
+        .map(|(key, value)| (key.clone(), canonical(value)))
+        .collect()
 }
 
 fn canonical(value: &serde_json::Value) -> String {

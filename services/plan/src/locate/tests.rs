@@ -22,10 +22,16 @@ fn home(path: &Path) -> BTreeMap<String, String> {
 #[test]
 fn roots() {
     let (_dir, root) = tree(&[
-        ("ws/Cargo.toml", "[workspace]\nmembers = ['a']\nexclude = ['x']\n"),
+        (
+            "ws/Cargo.toml",
+            "[workspace]\nmembers = ['a']\nexclude = ['x']\n",
+        ),
         ("ws/a/Cargo.toml", PACKAGE),
         ("ws/x/Cargo.toml", PACKAGE),
-        ("ws/b/Cargo.toml", "[package]\nname = 'b'\nworkspace = '../other'\n"),
+        (
+            "ws/b/Cargo.toml",
+            "[package]\nname = 'b'\nworkspace = '../other'\n",
+        ),
         ("ws/other/Cargo.toml", "[workspace]\n"),
     ]);
     let at = |name: &str| workspace_root(&root.join(name).join("Cargo.toml")).unwrap();
@@ -37,9 +43,15 @@ fn roots() {
 
 #[test]
 fn the_git_top_level_is_the_checkout_also_of_a_worktree() {
-    let (_dir, root) = tree(&[("top/.git", "gitdir: elsewhere"), ("top/sub/Cargo.toml", PACKAGE)]);
+    let (_dir, root) = tree(&[
+        ("top/.git", "gitdir: elsewhere"),
+        ("top/sub/Cargo.toml", PACKAGE),
+    ]);
     let sub = root.join("top/sub");
-    assert_eq!(checkout_of(&sub, &home(Path::new("/h"))).unwrap(), root.join("top"));
+    assert_eq!(
+        checkout_of(&sub, &home(Path::new("/h"))).unwrap(),
+        root.join("top")
+    );
     // Not if it is a home directory, or holds one.
     assert_eq!(checkout_of(&sub, &home(&root.join("top"))).unwrap(), sub);
     assert_eq!(checkout_of(&sub, &home(&root.join("top/h"))).unwrap(), sub);
@@ -49,11 +61,20 @@ fn the_git_top_level_is_the_checkout_also_of_a_worktree() {
 fn without_git_path_packages_widen_the_checkout() {
     let (_dir, root) = tree(&[
         ("all/ws/Cargo.toml", "[workspace]\nmembers = ['crates/*']\n"),
-        ("all/ws/crates/a/Cargo.toml", "[package]\nname = 'a'\n[target.'cfg(unix)'.dependencies]\nb = { path = '../../../b' }\n"),
-        ("all/b/Cargo.toml", "[package]\nname = 'b'\n[dependencies.c]\npath = '../c'\n"),
+        (
+            "all/ws/crates/a/Cargo.toml",
+            "[package]\nname = 'a'\n[target.'cfg(unix)'.dependencies]\nb = { path = '../../../b' }\n",
+        ),
+        (
+            "all/b/Cargo.toml",
+            "[package]\nname = 'b'\n[dependencies.c]\npath = '../c'\n",
+        ),
         ("all/c/Cargo.toml", PACKAGE),
     ]);
     let ws = root.join("all/ws");
-    assert_eq!(checkout_of(&ws, &home(Path::new("/h"))).unwrap(), root.join("all"));
+    assert_eq!(
+        checkout_of(&ws, &home(Path::new("/h"))).unwrap(),
+        root.join("all")
+    );
     assert_eq!(checkout_of(&ws, &home(&root.join("all"))).unwrap(), ws);
 }

@@ -4,7 +4,10 @@ use super::*;
 use crate::model::{PackageRoot, PackageTarget, PlanPath};
 
 fn package(rust_version: Option<&str>) -> Package {
-    let target = |name: &str, kind| PackageTarget { name: name.to_owned(), kind };
+    let target = |name: &str, kind| PackageTarget {
+        name: name.to_owned(),
+        kind,
+    };
     Package {
         name: "p".to_owned(),
         version: "1.0.0".to_owned(),
@@ -32,7 +35,10 @@ fn read(text: &str) -> Result<BuildOutput, BuildScriptError> {
 }
 
 fn owned(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
-    pairs.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect()
+    pairs
+        .iter()
+        .map(|(a, b)| ((*a).to_owned(), (*b).to_owned()))
+        .collect()
 }
 
 #[test]
@@ -61,22 +67,55 @@ fn every_directive() {
     assert_eq!(output.metadata, owned(&[("include", "/i"), ("root", "/r")]));
     assert_eq!(output.rerun_if_changed, ["build.rs"]);
     assert_eq!(output.rerun_if_env_changed, ["CC"]);
-    assert_eq!((output.warnings, output.errors), (vec!["careful".to_owned()], vec!["broken".to_owned()]));
+    assert_eq!(
+        (output.warnings, output.errors),
+        (vec!["careful".to_owned()], vec!["broken".to_owned()])
+    );
 }
 
 #[test]
 fn what_cargo_refuses() {
-    assert!(matches!(read("cargo::nonsense=1"), Err(BuildScriptError::Invalid { .. })));
-    assert!(matches!(read("cargo::metadata"), Err(BuildScriptError::Invalid { .. })));
-    assert!(matches!(read("cargo:no-value"), Err(BuildScriptError::Invalid { .. })));
-    assert!(matches!(read("cargo::rustc-flags=-O"), Err(BuildScriptError::Flags { .. })));
-    assert!(matches!(read("cargo::rustc-flags=-l"), Err(BuildScriptError::NoValue { .. })));
-    assert!(matches!(read("cargo::rustc-env=A"), Err(BuildScriptError::NoValue { .. })));
-    assert!(matches!(read("cargo::rustc-link-arg-tests=-s"), Err(BuildScriptError::Instruction { .. })));
-    assert!(matches!(read("cargo::rustc-link-arg-bin=q=-s"), Err(BuildScriptError::Instruction { .. })));
-    assert!(matches!(read("cargo::rustc-env=RUSTC_BOOTSTRAP=1"), Err(BuildScriptError::Bootstrap { .. })));
+    assert!(matches!(
+        read("cargo::nonsense=1"),
+        Err(BuildScriptError::Invalid { .. })
+    ));
+    assert!(matches!(
+        read("cargo::metadata"),
+        Err(BuildScriptError::Invalid { .. })
+    ));
+    assert!(matches!(
+        read("cargo:no-value"),
+        Err(BuildScriptError::Invalid { .. })
+    ));
+    assert!(matches!(
+        read("cargo::rustc-flags=-O"),
+        Err(BuildScriptError::Flags { .. })
+    ));
+    assert!(matches!(
+        read("cargo::rustc-flags=-l"),
+        Err(BuildScriptError::NoValue { .. })
+    ));
+    assert!(matches!(
+        read("cargo::rustc-env=A"),
+        Err(BuildScriptError::NoValue { .. })
+    ));
+    assert!(matches!(
+        read("cargo::rustc-link-arg-tests=-s"),
+        Err(BuildScriptError::Instruction { .. })
+    ));
+    assert!(matches!(
+        read("cargo::rustc-link-arg-bin=q=-s"),
+        Err(BuildScriptError::Instruction { .. })
+    ));
+    assert!(matches!(
+        read("cargo::rustc-env=RUSTC_BOOTSTRAP=1"),
+        Err(BuildScriptError::Bootstrap { .. })
+    ));
     let old = package(Some("1.70"));
-    assert!(matches!(parse(&old, false, b"cargo::warning=x"), Err(BuildScriptError::TooNew { .. })));
+    assert!(matches!(
+        parse(&old, false, b"cargo::warning=x"),
+        Err(BuildScriptError::TooNew { .. })
+    ));
     assert!(parse(&old, false, b"cargo:warning=x").is_ok());
     assert!(parse(&package(Some("1.77.1")), false, b"cargo::warning=x").is_ok());
 }
@@ -84,12 +123,22 @@ fn what_cargo_refuses() {
 #[test]
 fn a_cdylib_argument_without_cdylib_is_a_warning() {
     let output = read("cargo:rustc-cdylib-link-arg=-x").unwrap();
-    assert_eq!(output.linker_args, [(LinkArgTarget::Cdylib, "-x".to_owned())]);
+    assert_eq!(
+        output.linker_args,
+        [(LinkArgTarget::Cdylib, "-x".to_owned())]
+    );
     assert_eq!(output.warnings.len(), 1);
 }
 
 #[test]
 fn of_a_failed_run_only_messages_count() {
     let output = parse_failed_output(b"cargo:rustc-cfg=x\ncargo:warning=w\ncargo::error=e\n");
-    assert_eq!((output.warnings.len(), output.errors.len(), output.cfgs.len()), (1, 1, 0));
+    assert_eq!(
+        (
+            output.warnings.len(),
+            output.errors.len(),
+            output.cfgs.len()
+        ),
+        (1, 1, 0)
+    );
 }

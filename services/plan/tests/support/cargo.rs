@@ -32,7 +32,11 @@ pub fn build(planned: &Planned, target_dir: &Path, verbosity: &str) -> Vec<Ran> 
         ("--features", &selection.features),
         ("--package", &selection.packages),
     ] {
-        args.extend(values.iter().flat_map(|value| [name.to_owned(), value.clone()]));
+        args.extend(
+            values
+                .iter()
+                .flat_map(|value| [name.to_owned(), value.clone()]),
+        );
     }
     if let Some(profile) = &selection.profile {
         args.extend(["--profile".to_owned(), profile.clone()]);
@@ -66,7 +70,10 @@ fn commands(stderr: &str) -> Vec<Ran> {
 }
 
 fn sorted_out(words: Vec<String>) -> Ran {
-    let mut ran = Ran { argv: Vec::new(), env: BTreeMap::new() };
+    let mut ran = Ran {
+        argv: Vec::new(),
+        env: BTreeMap::new(),
+    };
     for word in words {
         match word.split_once('=') {
             Some((name, value)) if ran.argv.is_empty() && !name.contains('/') => {
@@ -95,7 +102,9 @@ fn words(command: &str) -> (Vec<String>, usize) {
                 quoted = !quoted;
                 word.get_or_insert_default();
             }
-            '\\' if !quoted => word.get_or_insert_default().extend(chars.next().map(|(_, char)| char)),
+            '\\' if !quoted => word
+                .get_or_insert_default()
+                .extend(chars.next().map(|(_, char)| char)),
             ' ' if !quoted => words.extend(word.take()),
             char => word.get_or_insert_default().push(char),
         }

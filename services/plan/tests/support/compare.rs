@@ -13,13 +13,21 @@ use super::execute::Executed;
 
 /// Flags that one side has and the other does not.
 const ALLOWED_FLAGS: &[(&str, &str)] = &[
-    ("--remap-path-prefix=", "ours: outputs must not name fixed places"),
-    ("--diagnostic-width=", "cargo's: of its terminal; diagnostics are rendered for any"),
+    (
+        "--remap-path-prefix=",
+        "ours: outputs must not name fixed places",
+    ),
+    (
+        "--diagnostic-width=",
+        "cargo's: of its terminal; diagnostics are rendered for any",
+    ),
 ];
 
 /// Options of `-C` that differ.
-const ALLOWED_CODEGEN: &[(&str, &str)] =
-    &[("incremental=", "cargo's: ours is asked for per invocation, it is part of the key")];
+const ALLOWED_CODEGEN: &[(&str, &str)] = &[(
+    "incremental=",
+    "cargo's: ours is asked for per invocation, it is part of the key",
+)];
 
 /// Variables that differ.
 const ALLOWED_VARIABLES: &[(&str, &str)] = &[
@@ -31,7 +39,14 @@ const ALLOWED_VARIABLES: &[(&str, &str)] = &[
 ];
 
 /// Compares everything; returns a description of what differs.
-pub fn differences(planned: &Planned, executed: &Executed, plain: &[Ran], verbose: &[Ran], target: &Path, verbose_target: &Path) -> String {
+pub fn differences(
+    planned: &Planned,
+    executed: &Executed,
+    plain: &[Ran],
+    verbose: &[Ran],
+    target: &Path,
+    verbose_target: &Path,
+) -> String {
     let mut report = String::new();
     let theirs = Side::cargo(planned, plain, target);
     let ours = Side::plan(planned, executed);
@@ -68,23 +83,49 @@ impl Side {
 
     fn cargo(planned: &Planned, ran: &[Ran], target: &Path) -> Self {
         let mut pairs = vec![
-            (target.to_str().unwrap().to_owned(), places::TARGET.to_owned()),
-            (planned.workspace.toolchain.sysroot.to_str().unwrap().to_owned(), places::TOOLCHAIN.to_owned()),
-            (planned.workspace.checkout.to_str().unwrap().to_owned(), places::CHECKOUT.to_owned()),
+            (
+                target.to_str().unwrap().to_owned(),
+                places::TARGET.to_owned(),
+            ),
+            (
+                planned
+                    .workspace
+                    .toolchain
+                    .sysroot
+                    .to_str()
+                    .unwrap()
+                    .to_owned(),
+                places::TOOLCHAIN.to_owned(),
+            ),
+            (
+                planned.workspace.checkout.to_str().unwrap().to_owned(),
+                places::CHECKOUT.to_owned(),
+            ),
         ];
-        for package in planned.plan.packages.iter().filter(|package| !package.is_local) {
+        for package in planned
+            .plan
+            .packages
+            .iter()
+            .filter(|package| !package.is_local)
+        {
             let host = planned.workspace.host_paths(&package.found_at).remove(0);
             pairs.push((host.to_str().unwrap().to_owned(), package.dir.clone()));
         }
         pairs.sort_by_key(|(host, _)| std::cmp::Reverse(host.len()));
         let fixed = |text: &String| {
-            pairs.iter().fold(text.clone(), |text, (host, place)| text.replace(host, place))
+            pairs.iter().fold(text.clone(), |text, (host, place)| {
+                text.replace(host, place)
+            })
         };
         let all = ran
             .iter()
             .map(|ran| {
                 let argv: Vec<String> = ran.argv.iter().map(fixed).collect();
-                let env = ran.env.iter().map(|(name, value)| (name.clone(), fixed(value))).collect();
+                let env = ran
+                    .env
+                    .iter()
+                    .map(|(name, value)| (name.clone(), fixed(value)))
+                    .collect();
                 normal(&argv, &env)
             })
             .collect();
@@ -93,8 +134,12 @@ impl Side {
 
     fn against(&self, ours: &Self) -> String {
         let mut counts: BTreeMap<&Vec<String>, i32> = BTreeMap::new();
-        self.all.iter().for_each(|one| *counts.entry(&one.argv).or_default() += 1);
-        ours.all.iter().for_each(|one| *counts.entry(&one.argv).or_default() -= 1);
+        self.all
+            .iter()
+            .for_each(|one| *counts.entry(&one.argv).or_default() += 1);
+        ours.all
+            .iter()
+            .for_each(|one| *counts.entry(&one.argv).or_default() -= 1);
         let mut report = String::new();
         for (argv, count) in counts.iter().filter(|(_, count)| **count > 0) {
             report += &format!("\ncargo ({count}): {}\n", argv.join(" "));
@@ -107,7 +152,11 @@ impl Side {
                     a.iter().filter(|arg| !b.contains(arg)).cloned().collect()
                 };
                 report += &format!("ours:      {}\n", near.join(" "));
-                report += &format!("  cargo alone: {:?}\n  ours alone:  {:?}\n", only(argv, near), only(near, argv));
+                report += &format!(
+                    "  cargo alone: {:?}\n  ours alone:  {:?}\n",
+                    only(argv, near),
+                    only(near, argv)
+                );
             }
         }
         let surplus: i32 = counts.values().filter(|count| **count < 0).sum();
@@ -127,12 +176,22 @@ fn normal(argv: &[String], env: &BTreeMap<String, String>) -> Normal {
         let mut arg = arg.clone();
         if std::mem::take(&mut first) {
             // `rustc` by name or by path; a build script by its place.
-            arg = if arg.ends_with("rustc") { "rustc".to_owned() } else { arg };
+            arg = if arg.ends_with("rustc") {
+                "rustc".to_owned()
+            } else {
+                arg
+            };
         }
         if ALLOWED_FLAGS.iter().any(|(flag, _)| arg.starts_with(flag)) {
             continue;
         }
-        if arg == "-C" && args.peek().is_some_and(|next| ALLOWED_CODEGEN.iter().any(|(option, _)| next.starts_with(option))) {
+        if arg == "-C"
+            && args.peek().is_some_and(|next| {
+                ALLOWED_CODEGEN
+                    .iter()
+                    .any(|(option, _)| next.starts_with(option))
+            })
+        {
             args.next();
             continue;
         }
@@ -144,12 +203,23 @@ fn normal(argv: &[String], env: &BTreeMap<String, String>) -> Normal {
         if arg == "--cap-lints" {
             // `-vv` changes it; `-v` is what is compared, and there both say `allow`.
             let next = args.next().unwrap();
-            kept.extend([arg, if next == "warn" { "allow".to_owned() } else { next.clone() }]);
+            kept.extend([
+                arg,
+                if next == "warn" {
+                    "allow".to_owned()
+                } else {
+                    next.clone()
+                },
+            ]);
             continue;
         }
         kept.push(without_hashes(&arg, &mut hashes));
     }
-    Normal { argv: kept, env: env.clone(), hashes }
+    Normal {
+        argv: kept,
+        env: env.clone(),
+        hashes,
+    }
 }
 
 /// Replaces `-<16 hex digits>` and `metadata=<16 hex digits>`.
@@ -160,7 +230,9 @@ fn without_hashes(arg: &str, hashes: &mut Vec<String>) -> String {
     while index < bytes.len() {
         let is_hash = matches!(bytes[index], b'-' | b'=')
             && bytes.len() >= index + 17
-            && bytes[index + 1..index + 17].iter().all(|byte| byte.is_ascii_hexdigit() && !byte.is_ascii_uppercase())
+            && bytes[index + 1..index + 17]
+                .iter()
+                .all(|byte| byte.is_ascii_hexdigit() && !byte.is_ascii_uppercase())
             && !bytes.get(index + 17).is_some_and(u8::is_ascii_alphanumeric);
         if is_hash {
             if !arg.starts_with("metadata=") {
@@ -207,17 +279,30 @@ fn environments(theirs: &Side, ours: &Side) -> String {
         let candidates: Vec<usize> = (0..ours.all.len())
             .filter(|index| !used[*index] && ours.all[*index].argv == their.argv)
             .collect();
-        let exact = candidates.iter().find(|index| comparable(&ours.all[**index].env) == env);
+        let exact = candidates
+            .iter()
+            .find(|index| comparable(&ours.all[**index].env) == env);
         if let Some(index) = exact {
             used[*index] = true;
             continue;
         }
-        let Some(index) = candidates.first() else { continue };
+        let Some(index) = candidates.first() else {
+            continue;
+        };
         let our = comparable(&ours.all[*index].env);
-        let name = their.argv.iter().take(3).cloned().collect::<Vec<_>>().join(" ");
+        let name = their
+            .argv
+            .iter()
+            .take(3)
+            .cloned()
+            .collect::<Vec<_>>()
+            .join(" ");
         for (key, value) in &env {
             if our.get(key) != Some(value) {
-                report += &format!("\n{name}: {key}: cargo {value:?}, ours {:?}\n", our.get(key));
+                report += &format!(
+                    "\n{name}: {key}: cargo {value:?}, ours {:?}\n",
+                    our.get(key)
+                );
             }
         }
         for key in our.keys().filter(|key| !env.contains_key(*key)) {
@@ -237,13 +322,17 @@ fn comparable(env: &BTreeMap<String, String>) -> BTreeMap<String, String> {
         let value = match name.as_str() {
             // Cargo adds what its own environment had: a proxy's directories.
             "LD_LIBRARY_PATH" => {
-                let kept = value.split(':').filter(|dir| dir.starts_with(places::TARGET) || dir.contains("rustlib"));
+                let kept = value
+                    .split(':')
+                    .filter(|dir| dir.starts_with(places::TARGET) || dir.contains("rustlib"));
                 kept.collect::<Vec<_>>().join(":")
             }
             // Its separator is not printed.
             "CARGO_ENCODED_RUSTFLAGS" => value.replace('\x1f', ""),
             // By name or by path.
-            "RUSTC" | "RUSTDOC" | "CARGO" => value.rsplit('/').next().unwrap_or_default().to_owned(),
+            "RUSTC" | "RUSTDOC" | "CARGO" => {
+                value.rsplit('/').next().unwrap_or_default().to_owned()
+            }
             _ => value,
         };
         kept.insert(name.clone(), value);

@@ -6,8 +6,8 @@ use std::process::{Command, Output};
 
 use vx_core::places;
 use vx_plan::{
-    BuildOutput, CompileInputs, HostSource, Invocation, Mode, PackageRoot, compile, needs, out_dir, outputs,
-    package_files, parse_build_output, parse_dep_info, run_build_script,
+    BuildOutput, CompileInputs, HostSource, Invocation, Mode, PackageRoot, compile, needs, out_dir,
+    outputs, package_files, parse_build_output, parse_dep_info, run_build_script,
 };
 
 use super::Planned;
@@ -27,8 +27,14 @@ impl Mapping {
     fn of(planned: &Planned, target: &Path, out: &Path) -> Self {
         let text = |path: &Path| path.to_str().unwrap().to_owned();
         let mut pairs = vec![
-            (places::CHECKOUT.to_owned(), text(&planned.workspace.checkout)),
-            (places::TOOLCHAIN.to_owned(), text(&planned.workspace.toolchain.sysroot)),
+            (
+                places::CHECKOUT.to_owned(),
+                text(&planned.workspace.checkout),
+            ),
+            (
+                places::TOOLCHAIN.to_owned(),
+                text(&planned.workspace.toolchain.sysroot),
+            ),
             (places::TARGET.to_owned(), text(target)),
             (places::OUT.to_owned(), text(out)),
         ];
@@ -40,9 +46,12 @@ impl Mapping {
             let host = match package_files(&planned.workspace, &planned.plan, index).unwrap() {
                 HostSource::Directory(dir) | HostSource::Checkout(dir) => dir,
                 // The archive is unpacked where cargo found the package.
-                HostSource::Archive(_) => {
-                    planned.workspace.host_paths(&package.found_at).into_iter().next().unwrap()
-                }
+                HostSource::Archive(_) => planned
+                    .workspace
+                    .host_paths(&package.found_at)
+                    .into_iter()
+                    .next()
+                    .unwrap(),
             };
             pairs.push((place.clone(), text(&host)));
         }
@@ -52,11 +61,15 @@ impl Mapping {
     }
 
     fn to_host(&self, text: &str) -> String {
-        self.0.iter().fold(text.to_owned(), |text, (place, host)| text.replace(place, host))
+        self.0.iter().fold(text.to_owned(), |text, (place, host)| {
+            text.replace(place, host)
+        })
     }
 
     fn to_place(&self, text: &str) -> String {
-        self.0.iter().fold(text.to_owned(), |text, (place, host)| text.replace(host, place))
+        self.0.iter().fold(text.to_owned(), |text, (place, host)| {
+            text.replace(host, place)
+        })
     }
 }
 
@@ -66,7 +79,14 @@ pub fn execute(planned: &Planned, dir: &Path) -> Executed {
     let target = dir.join("target");
     let mut executed = Executed {
         target: target.clone(),
-        invocations: vec![Invocation { argv: vec![], env: BTreeMap::new(), cwd: String::new() }; plan.units.len()],
+        invocations: vec![
+            Invocation {
+                argv: vec![],
+                env: BTreeMap::new(),
+                cwd: String::new()
+            };
+            plan.units.len()
+        ],
         inputs: CompileInputs::default(),
         finals: BTreeMap::new(),
     };
@@ -97,19 +117,38 @@ fn visit(planned: &Planned, dir: &Path, unit: usize, done: &mut [bool], executed
 /// Everything a unit is said to need is there.
 fn check_needs(planned: &Planned, unit: usize, executed: &Executed, mapping: &Mapping) {
     let needs = needs(&planned.plan, unit);
-    for dep in needs.rmeta.iter().chain(&needs.rlib).chain(&needs.dylib).chain(&needs.build_script_binary) {
-        for file in outputs(&planned.plan, *dep).iter().filter(|file| !file.optional) {
+    for dep in needs
+        .rmeta
+        .iter()
+        .chain(&needs.rlib)
+        .chain(&needs.dylib)
+        .chain(&needs.build_script_binary)
+    {
+        for file in outputs(&planned.plan, *dep)
+            .iter()
+            .filter(|file| !file.optional)
+        {
             let path = mapping.to_host(&file.place);
             assert!(Path::new(&path).exists(), "{path} is missing");
         }
     }
-    let scripts = needs.own_build_script.iter().chain(&needs.native_out_dirs).chain(&needs.links_metadata);
+    let scripts = needs
+        .own_build_script
+        .iter()
+        .chain(&needs.native_out_dirs)
+        .chain(&needs.links_metadata);
     for script in scripts {
         assert!(executed.inputs.build_outputs.contains_key(script));
     }
 }
 
-fn run_compile(planned: &Planned, unit: usize, out: &Path, mapping: &Mapping, executed: &mut Executed) {
+fn run_compile(
+    planned: &Planned,
+    unit: usize,
+    out: &Path,
+    mapping: &Mapping,
+    executed: &mut Executed,
+) {
     let invocation = compile(&planned.plan, unit, &executed.inputs);
     let output = run(planned, &invocation, mapping);
     assert!(
@@ -144,7 +183,11 @@ fn run_script(planned: &Planned, unit: usize, mapping: &Mapping, executed: &mut 
         std::fs::create_dir_all(mapping.to_host(&out_dir(&planned.plan, unit))).unwrap();
         let invocation = run_build_script(&planned.plan, unit, &executed.inputs);
         let ran = run(planned, &invocation, mapping);
-        assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+        assert!(
+            ran.status.success(),
+            "{}",
+            String::from_utf8_lossy(&ran.stderr)
+        );
         let stdout = mapping.to_place(&String::from_utf8_lossy(&ran.stdout));
         output = parse_build_output(&planned.plan, unit, stdout.as_bytes()).unwrap();
         executed.invocations[unit] = invocation;
@@ -153,12 +196,20 @@ fn run_script(planned: &Planned, unit: usize, mapping: &Mapping, executed: &mut 
 }
 
 fn run(planned: &Planned, invocation: &Invocation, mapping: &Mapping) -> Output {
-    let mut env: BTreeMap<String, String> =
-        invocation.env.iter().map(|(name, value)| (name.clone(), mapping.to_host(value))).collect();
+    let mut env: BTreeMap<String, String> = invocation
+        .env
+        .iter()
+        .map(|(name, value)| (name.clone(), mapping.to_host(value)))
+        .collect();
     for name in ["PATH", "HOME"] {
-        env.entry(name.to_owned()).or_insert_with(|| planned.request.env[name].clone());
+        env.entry(name.to_owned())
+            .or_insert_with(|| planned.request.env[name].clone());
     }
-    let argv: Vec<String> = invocation.argv.iter().map(|arg| mapping.to_host(arg)).collect();
+    let argv: Vec<String> = invocation
+        .argv
+        .iter()
+        .map(|arg| mapping.to_host(arg))
+        .collect();
     Command::new(&argv[0])
         .args(&argv[1..])
         .current_dir(mapping.to_host(&invocation.cwd))

@@ -1,5 +1,6 @@
 //! Builds of a project in two ways, cargo's and the plan's, and what is needed to compare them.
 
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part")]
 
 pub mod cargo;
@@ -22,19 +23,32 @@ pub struct Planned {
 pub fn environment() -> BTreeMap<String, String> {
     std::env::vars()
         .filter(|(name, _)| !name.starts_with("CARGO") || name == "CARGO_HOME")
-        .filter(|(name, _)| !matches!(name.as_str(), "RUSTC" | "RUSTFLAGS" | "RUSTC_WRAPPER" | "LD_LIBRARY_PATH"))
+        .filter(|(name, _)| {
+            !matches!(
+                name.as_str(),
+                "RUSTC" | "RUSTFLAGS" | "RUSTC_WRAPPER" | "LD_LIBRARY_PATH"
+            )
+        })
         .collect()
 }
 
 pub fn request(cwd: &Path, selection: Selection) -> PlanRequest {
-    PlanRequest { cwd: cwd.to_owned(), env: environment(), selection }
+    PlanRequest {
+        cwd: cwd.to_owned(),
+        env: environment(),
+        selection,
+    }
 }
 
 /// Plans what a request asks for; panics with the error's words.
 pub fn planned(request: PlanRequest) -> Planned {
     let workspace = locate(&request).unwrap_or_else(|error| panic!("{error}"));
     let plan = plan(&request, &workspace).unwrap_or_else(|error| panic!("{error}"));
-    Planned { request, workspace, plan }
+    Planned {
+        request,
+        workspace,
+        plan,
+    }
 }
 
 /// Writes a project given as text: a line `//- path` begins a file.
