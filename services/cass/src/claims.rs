@@ -154,7 +154,8 @@ mod tests {
         let name = Digest::of(b"work");
         assert!(claims.claim(name, &one, Duration::ZERO).await.unwrap());
         let start = Instant::now();
-        let wait = claims.claim(name, &grant(2), CLAIM_LEASE);
+        let two = grant(2);
+        let wait = claims.claim(name, &two, CLAIM_LEASE);
         let end = async { claims.release(&name, &one) };
         let (told, ()) = tokio::join!(wait, end);
         assert_eq!(told, Ok(false));

@@ -25,7 +25,8 @@ use crate::store::GrantStore;
 /// An open store. [`Cass::close`] ends it in order; dropping it is as if its process had died.
 pub struct Cass {
     shared: Arc<Shared>,
-    threads: Mutex<Vec<JoinHandle<()>>>,
+    /// Those of an open store; nothing once it is closed.
+    threads: Mutex<Option<Vec<JoinHandle<()>>>>,
 }
 
 /// Why a store could not be closed in order. The next start counts its blobs anew and may miss
@@ -90,16 +91,19 @@ impl Cass {
         shared.evictor.wake();
         Ok(Arc::new(Self {
             shared,
-            threads: Mutex::new(threads),
+            threads: Mutex::new(Some(threads)),
         }))
     }
 
-    /// Finishes what is under way, refuses what comes, and writes everything down.
+    /// Finishes what is under way, refuses what comes, and writes everything down. Closing
+    /// again does nothing.
     ///
     /// # Errors
     /// When the index can't be written.
     pub async fn close(&self) -> Result<(), CloseError> {
-        let threads = std::mem::take(&mut *lock(&self.threads));
+        let Some(threads) = lock(&self.threads).take() else {
+            return Ok(());
+        };
         let shared = Arc::clone(&self.shared);
         let (done, told) = tokio::sync::oneshot::channel();
         let close = move || {
@@ -154,7 +158,9 @@ fn halt(shared: &Shared, threads: Vec<JoinHandle<()>>) {
 
 impl Drop for Cass {
     fn drop(&mut self) {
-        let threads = std::mem::take(&mut *lock(&self.threads));
+        let Some(threads) = lock(&self.threads).take() else {
+            return;
+        };
         halt(&self.shared, threads);
         self.shared.index.close();
         self.shared.directory.unlock();
