@@ -21,6 +21,7 @@
     missing_docs,
     unreachable_pub,
     clippy::all,
+    clippy::unimplemented,
     clippy::unwrap_used,
     clippy::disallowed_methods
 )]

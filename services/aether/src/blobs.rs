@@ -12,7 +12,7 @@ const MAX_IN_MEMORY: u64 = 64 * 1024 * 1024;
 ///
 /// # Errors
 /// When the store fails, sends other bytes, or the blob is too large for memory.
-pub async fn read(store: &dyn Store, blob: Blob) -> ServiceResult<Option<Vec<u8>>> {
+pub(crate) async fn read(store: &dyn Store, blob: Blob) -> ServiceResult<Option<Vec<u8>>> {
     if blob.size > MAX_IN_MEMORY {
         return Err(ServiceError::Failed(format!(
             "blob {} has {} bytes, more than is read into memory",
@@ -51,7 +51,7 @@ async fn stream(store: &dyn Store, blob: Blob) -> ServiceResult<Option<Vec<u8>>>
 ///
 /// # Errors
 /// When the store or the file fails, or other bytes came.
-pub async fn read_to_file(
+pub(crate) async fn read_to_file(
     store: &dyn Store,
     digest: Digest,
     path: &std::path::Path,
@@ -80,7 +80,7 @@ pub async fn read_to_file(
 ///
 /// # Errors
 /// When the store fails.
-pub async fn write(store: &dyn Store, content: bytes::Bytes) -> ServiceResult<Blob> {
+pub(crate) async fn write(store: &dyn Store, content: bytes::Bytes) -> ServiceResult<Blob> {
     const PIECE: usize = 512 * 1024;
     let mut writer = store.write().await?;
     let mut rest = content;

@@ -30,7 +30,7 @@ struct Final {
 }
 
 /// How delivering ended.
-pub enum Delivery {
+pub(crate) enum Delivery {
     /// Everything is there: paths relative to the workspace, and bytes that were fetched.
     Done {
         /// The files.
@@ -43,7 +43,7 @@ pub enum Delivery {
 }
 
 /// The directory of a triple's final outputs.
-pub fn directory(context: &BuildContext, unit: usize) -> PathBuf {
+pub(crate) fn directory(context: &BuildContext, unit: usize) -> PathBuf {
     let plan = &context.plan;
     context
         .workspace
@@ -56,7 +56,7 @@ pub fn directory(context: &BuildContext, unit: usize) -> PathBuf {
 ///
 /// # Errors
 /// When the store or the file system fails.
-pub async fn deliver(
+pub(crate) async fn deliver(
     context: &BuildContext,
     finished: impl Fn(usize) -> Option<Arc<Finished>>,
     umask: u32,

@@ -12,20 +12,20 @@ use crate::payload::{Payload, out_dir};
 
 /// An action that is done.
 #[derive(Clone, Debug)]
-pub struct Finished {
+pub(crate) struct Finished {
     /// What it was published under; `None` when it could not be.
-    pub key: Option<ActionKey>,
+    pub(crate) key: Option<ActionKey>,
     /// What the key was made of.
-    pub parts: Option<KeyParts>,
+    pub(crate) parts: Option<KeyParts>,
     /// What it left behind.
-    pub result: ActionResult,
+    pub(crate) result: ActionResult,
     /// The payload, decoded.
-    pub payload: Payload,
+    pub(crate) payload: Payload,
 }
 
 /// What of one dependency is used.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Used {
+pub(crate) enum Used {
     /// Files, each with the place where the action expects it.
     Files(Vec<UsedFile>),
     /// A build script's run.
@@ -41,15 +41,15 @@ pub enum Used {
 
 /// One file of a dependency.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UsedFile {
+pub(crate) struct UsedFile {
     /// Where the action expects it.
-    pub place: String,
+    pub(crate) place: String,
     /// Its content.
-    pub blob: Blob,
+    pub(crate) blob: Blob,
 }
 
 /// What of a dependency that is done a need takes; `None` when its result lacks it.
-pub fn of_finished(context: &BuildContext, need: Need, finished: &Finished) -> Option<Used> {
+pub(crate) fn of_finished(context: &BuildContext, need: Need, finished: &Finished) -> Option<Used> {
     if need.role == Role::Run {
         return Some(Used::Run {
             output: Box::new(finished.payload.build_output.clone().unwrap_or_default()),
@@ -61,7 +61,7 @@ pub fn of_finished(context: &BuildContext, need: Need, finished: &Finished) -> O
 }
 
 /// What of a dependency that still runs a need takes: only metadata is of use before the end.
-pub fn of_early(context: &BuildContext, need: Need, early: &[Output]) -> Option<Used> {
+pub(crate) fn of_early(context: &BuildContext, need: Need, early: &[Output]) -> Option<Used> {
     (need.role == Role::Rmeta).then(|| files(context, need, early))?
 }
 
@@ -85,7 +85,7 @@ fn files(context: &BuildContext, need: Need, outputs: &[Output]) -> Option<Used>
 }
 
 /// What enters a key for each need, in the graph's order.
-pub fn key_parts(context: &BuildContext, used: &[(Need, Used)]) -> Vec<DependencyPart> {
+pub(crate) fn key_parts(context: &BuildContext, used: &[(Need, Used)]) -> Vec<DependencyPart> {
     let mut parts = Vec::with_capacity(used.len());
     for (need, used) in used {
         match used {

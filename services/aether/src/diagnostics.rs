@@ -4,13 +4,13 @@ use serde::Deserialize;
 
 /// The messages of one compile.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Diagnostics {
+pub(crate) struct Diagnostics {
     /// Rendered texts, with ANSI colours, in order.
-    pub rendered: Vec<String>,
+    pub(crate) rendered: Vec<String>,
     /// How many warnings there were.
-    pub warnings: u32,
+    pub(crate) warnings: u32,
     /// How many errors.
-    pub errors: u32,
+    pub(crate) errors: u32,
 }
 
 #[derive(Deserialize)]
@@ -27,7 +27,7 @@ struct Message {
 
 /// Takes standard error of a compile apart: JSON lines are messages, other lines (a linker's,
 /// an internal compiler error) are shown as they are.
-pub fn parse(stderr: &[u8]) -> Diagnostics {
+pub(crate) fn parse(stderr: &[u8]) -> Diagnostics {
     let mut found = Diagnostics::default();
     for line in String::from_utf8_lossy(stderr).lines() {
         if line.is_empty() {
@@ -57,7 +57,7 @@ impl Diagnostics {
     }
 
     /// The line cargo ends a unit's warnings with.
-    pub fn warning_summary(&self, package: &str, unit: &str) -> Option<String> {
+    pub(crate) fn warning_summary(&self, package: &str, unit: &str) -> Option<String> {
         (self.warnings > 0).then(|| {
             format!(
                 "`{package}` ({unit}) generated {} warning{}",
@@ -68,7 +68,7 @@ impl Diagnostics {
     }
 
     /// The line cargo ends a failed unit with.
-    pub fn failure_summary(&self, package: &str, unit: &str) -> String {
+    pub(crate) fn failure_summary(&self, package: &str, unit: &str) -> String {
         let mut line = format!("could not compile `{package}` ({unit})");
         if self.errors > 0 {
             let previous = if self.errors == 1 {

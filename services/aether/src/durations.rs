@@ -16,13 +16,13 @@ type Known = HashMap<(String, String), u64>;
 
 /// Durations by package and unit, in milliseconds.
 #[derive(Default)]
-pub struct Durations {
+pub(crate) struct Durations {
     known: Mutex<Known>,
 }
 
 impl Durations {
     /// Reads what [`Durations::save`] wrote; anything else is empty.
-    pub fn load(path: &Path) -> Self {
+    pub(crate) fn load(path: &Path) -> Self {
         let known = std::fs::read(path)
             .ok()
             .and_then(|bytes| postcard::from_bytes(&bytes).ok())
@@ -36,13 +36,13 @@ impl Durations {
     ///
     /// # Errors
     /// When the file system refuses.
-    pub fn save(&self, path: &Path) -> io::Result<()> {
+    pub(crate) fn save(&self, path: &Path) -> io::Result<()> {
         let bytes = postcard::to_stdvec(&*self.lock()).map_err(io::Error::other)?;
         crate::files::write_whole(path, &bytes)
     }
 
     /// Notes that a unit took so long.
-    pub fn note(&self, plan: &Plan, unit: usize, duration_ms: u64) {
+    pub(crate) fn note(&self, plan: &Plan, unit: usize, duration_ms: u64) {
         let mut known = self.lock();
         if known.len() >= MAX_KNOWN {
             known.clear();
@@ -51,7 +51,7 @@ impl Durations {
     }
 
     /// What each unit of a plan is expected to take; at least 1.
-    pub fn expected(&self, plan: &Plan) -> Vec<u64> {
+    pub(crate) fn expected(&self, plan: &Plan) -> Vec<u64> {
         let known = self.lock();
         (0..plan.units.len())
             .map(|unit| {

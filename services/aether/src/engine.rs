@@ -24,7 +24,7 @@ use crate::schedule::{EngineFault, Scheduler};
 use crate::session::{Session, Sessions, Transfer};
 
 /// Builds; shared by all requests.
-pub struct Engine {
+pub(crate) struct Engine {
     sessions: Arc<dyn Sessions>,
     shared: Shared,
     preparer: Preparer,
@@ -51,7 +51,11 @@ struct Timing {
 
 impl Engine {
     /// An engine that gets its services from `sessions`.
-    pub fn new(sessions: Arc<dyn Sessions>, shared: Shared, durations: Arc<Durations>) -> Self {
+    pub(crate) fn new(
+        sessions: Arc<dyn Sessions>,
+        shared: Shared,
+        durations: Arc<Durations>,
+    ) -> Self {
         let preparer = Preparer::new(Arc::clone(&shared.stat_cache), Arc::clone(&durations));
         Self {
             sessions,
@@ -65,7 +69,7 @@ impl Engine {
     ///
     /// # Errors
     /// Never for what the user can do something about: that is in the outcome.
-    pub async fn build(
+    pub(crate) async fn build(
         &self,
         request: BuildRequest,
         observer: Arc<dyn BuildObserver>,
@@ -209,7 +213,7 @@ impl Engine {
             &Report {
                 schema: SCHEMA,
                 run_id: &run_id,
-                vx: "dev",
+                vx: vx_rpc::BUILD,
                 started: timing.started_seconds,
                 success: result.is_ok(),
                 errors: &errors,

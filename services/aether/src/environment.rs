@@ -11,7 +11,7 @@ use vx_core::places;
 /// them enters the static part of these actions, so the list is short: what C compilers are
 /// chosen and told by, by the conventions of the `cc` crate and of make, and the time that
 /// reproducible builds pretend it is.
-pub const ALLOWED: &[&str] = &[
+pub(crate) const ALLOWED: &[&str] = &[
     "AR",
     "ARFLAGS",
     "CC",
@@ -26,7 +26,7 @@ pub const ALLOWED: &[&str] = &[
 ];
 
 /// What every action finds, the same everywhere.
-pub const FIXED: &[(&str, &str)] = &[
+pub(crate) const FIXED: &[(&str, &str)] = &[
     ("PATH", places::PATH),
     ("HOME", places::HOME),
     ("TMPDIR", "/tmp"),
@@ -35,7 +35,7 @@ pub const FIXED: &[(&str, &str)] = &[
 ];
 
 /// The allowed variables that are set.
-pub fn allowed(env: &BTreeMap<String, String>) -> Vec<(String, String)> {
+pub(crate) fn allowed(env: &BTreeMap<String, String>) -> Vec<(String, String)> {
     ALLOWED
         .iter()
         .filter_map(|name| Some(((*name).to_owned(), env.get(*name)?.clone())))
@@ -43,7 +43,7 @@ pub fn allowed(env: &BTreeMap<String, String>) -> Vec<(String, String)> {
 }
 
 /// The whole environment of an action, from least to most specific.
-pub fn whole(
+pub(crate) fn whole(
     given: BTreeMap<String, String>,
     allowed: &[(String, String)],
     learned: &BTreeMap<String, String>,

@@ -32,13 +32,13 @@ const MAX_ATTEMPTS: usize = 5;
 
 /// How an execution ended.
 #[derive(Debug)]
-pub enum ExecutionEnd {
+pub(crate) enum ExecutionEnd {
     /// It is published; what stands may be another's.
-    Published(Finished),
+    Published(Arc<Finished>),
     /// It succeeded, but what it read can't be told for sure, so it serves this build alone.
     Unpublished {
         /// What it left behind.
-        finished: Finished,
+        finished: Arc<Finished>,
         /// Why it is not published.
         why: String,
     },
@@ -56,47 +56,47 @@ pub enum ExecutionEnd {
 
 /// A program that failed.
 #[derive(Clone, Debug)]
-pub struct Failure {
+pub(crate) struct Failure {
     /// How it ended.
-    pub exit: Exit,
+    pub(crate) exit: Exit,
     /// What it wrote to standard output.
-    pub stdout: Vec<u8>,
+    pub(crate) stdout: Vec<u8>,
     /// What it wrote to standard error.
-    pub stderr: Vec<u8>,
+    pub(crate) stderr: Vec<u8>,
     /// What a build script's directives complain of.
-    pub errors: Vec<String>,
+    pub(crate) errors: Vec<String>,
     /// The program and its arguments.
-    pub argv: Vec<String>,
+    pub(crate) argv: Vec<String>,
 }
 
 /// Metadata of an execution that still runs, on which another was started.
-pub struct Prerequisite {
+pub(crate) struct Prerequisite {
     /// The execution.
-    pub progress: watch::Receiver<Progress>,
+    pub(crate) progress: watch::Receiver<Progress>,
     /// What is used of it.
-    pub need: Need,
+    pub(crate) need: Need,
     /// As it was announced.
-    pub used: Used,
+    pub(crate) used: Used,
 }
 
 /// Everything one execution needs.
-pub struct Job {
+pub(crate) struct Job {
     /// The build it belongs to.
-    pub context: Arc<BuildContext>,
+    pub(crate) context: Arc<BuildContext>,
     /// The unit.
-    pub unit: usize,
+    pub(crate) unit: usize,
     /// What is used of its dependencies.
-    pub used: Vec<(Need, Used)>,
+    pub(crate) used: Vec<(Need, Used)>,
     /// Variables that earlier read sets name.
-    pub env_names: BTreeSet<String>,
+    pub(crate) env_names: BTreeSet<String>,
     /// What it was started on before it was published.
-    pub prerequisites: Vec<Prerequisite>,
+    pub(crate) prerequisites: Vec<Prerequisite>,
     /// What it is expected to be keyed by, for claims between homes.
-    pub fingerprint: Digest,
+    pub(crate) fingerprint: Digest,
 }
 
 /// Runs a job to its end.
-pub async fn run(job: Job, progress: watch::Sender<Progress>) -> ExecutionEnd {
+pub(crate) async fn run(job: Job, progress: watch::Sender<Progress>) -> ExecutionEnd {
     let session = job.context.session();
     match attempt_until_settled(&job, &*session, &progress).await {
         Ok(end) => end,
@@ -106,7 +106,7 @@ pub async fn run(job: Job, progress: watch::Sender<Progress>) -> ExecutionEnd {
 }
 
 /// Whether the services behind a session are gone, so that a new one may succeed.
-pub fn is_lost(error: &ServiceError) -> bool {
+pub(crate) fn is_lost(error: &ServiceError) -> bool {
     error.is_disconnected() || *error == ServiceError::Revoked
 }
 
@@ -179,10 +179,13 @@ async fn attempt_until_settled(
         return Ok(ExecutionEnd::Stale);
     }
     match why {
-        Some(why) => Ok(ExecutionEnd::Unpublished { finished, why }),
+        Some(why) => Ok(ExecutionEnd::Unpublished {
+            finished: Arc::new(finished),
+            why,
+        }),
         None => publish(job, session, finished, &set)
             .await
-            .map(ExecutionEnd::Published),
+            .map(|finished| ExecutionEnd::Published(Arc::new(finished))),
     }
 }
 

@@ -9,7 +9,7 @@ static NEXT: AtomicU64 = AtomicU64::new(0);
 
 /// Writes `bytes` to a temporary file beside `path` and renames it, so that a reader finds the
 /// old content or the new.
-pub fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let temporary = temporary_beside(path)?;
     let written =
         std::fs::write(&temporary, bytes).and_then(|()| std::fs::rename(&temporary, path));
@@ -21,7 +21,7 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
 }
 
 /// A name beside `path` that nothing else uses.
-pub fn temporary_beside(path: &Path) -> io::Result<std::path::PathBuf> {
+pub(crate) fn temporary_beside(path: &Path) -> io::Result<std::path::PathBuf> {
     let directory = path
         .parent()
         .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "no parent directory"))?;

@@ -5,7 +5,7 @@ use vx_plan::{Mode, OutputFile, OutputKind, Plan, needs, outputs};
 
 /// What of a dependency an action depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Role {
+pub(crate) enum Role {
     /// A library's metadata.
     Rmeta,
     /// A library's linkable files.
@@ -20,16 +20,16 @@ pub enum Role {
 
 /// One need.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Need {
+pub(crate) struct Need {
     /// Whose.
-    pub unit: usize,
+    pub(crate) unit: usize,
     /// What.
-    pub role: Role,
+    pub(crate) role: Role,
 }
 
 impl Role {
     /// Whether a file of this kind is meant.
-    pub fn is(self, kind: OutputKind) -> bool {
+    pub(crate) fn is(self, kind: OutputKind) -> bool {
         match self {
             Self::Rmeta => kind == OutputKind::Rmeta,
             Self::Rlib => kind.is_linkable(),
@@ -41,23 +41,23 @@ impl Role {
 }
 
 /// The scheduler's view of a plan.
-pub struct Graph {
+pub(crate) struct Graph {
     /// What each unit needs.
-    pub needs: Vec<Vec<Need>>,
+    pub(crate) needs: Vec<Vec<Need>>,
     /// Who needs something of each unit.
-    pub consumers: Vec<Vec<usize>>,
+    pub(crate) consumers: Vec<Vec<usize>>,
     /// The files each unit writes.
-    pub files: Vec<Vec<OutputFile>>,
+    pub(crate) files: Vec<Vec<OutputFile>>,
     /// Each unit's static part.
-    pub statics: Vec<StaticDigest>,
+    pub(crate) statics: Vec<StaticDigest>,
     /// The longest way from each unit to the end of the build, in milliseconds.
-    pub remaining_ms: Vec<u64>,
+    pub(crate) remaining_ms: Vec<u64>,
 }
 
 impl Graph {
     /// The graph of a plan, with each unit's static part and expected duration in
     /// milliseconds.
-    pub fn new(plan: &Plan, statics: Vec<StaticDigest>, durations_ms: &[u64]) -> Self {
+    pub(crate) fn new(plan: &Plan, statics: Vec<StaticDigest>, durations_ms: &[u64]) -> Self {
         let count = plan.units.len();
         let needs: Vec<Vec<Need>> = (0..count).map(|unit| needs_of(plan, unit)).collect();
         let mut consumers = vec![Vec::new(); count];

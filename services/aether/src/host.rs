@@ -36,7 +36,7 @@ const PROGRAMS: &[&str] = &[
 /// Directories of the host that actions have on `PATH`.
 const PATH_DIRECTORIES: &[&str] = &["/usr/local/bin", "/usr/bin", "/bin", "/usr/sbin", "/sbin"];
 
-/// Files a C compiler says the places of.
+/// Files looked for where a C compiler looks for libraries.
 const C_FILES: &[&str] = &[
     "crt1.o",
     "Scrt1.o",
@@ -70,14 +70,14 @@ const C_FILES: &[&str] = &[
     "ld-linux-aarch64.so.1",
 ];
 
-/// Programs a C compiler says the places of.
+/// Programs looked for where a C compiler looks for its own.
 const C_PROGRAMS: &[&str] = &["cc1", "cc1plus", "collect2", "as", "ld", "lto1"];
 
 /// The toolchain's identity: every file of its sysroot that compilers read.
 ///
 /// # Errors
 /// When the sysroot can't be read.
-pub fn toolchain(cache: &StatCache, sysroot: &Path) -> io::Result<Digest> {
+pub(crate) fn toolchain(cache: &StatCache, sysroot: &Path) -> io::Result<Digest> {
     let mut files = Vec::new();
     collect(sysroot, &sysroot.join("lib"), 0, &mut files)?;
     for program in ["bin/rustc", "bin/rustdoc"] {
@@ -167,7 +167,7 @@ fn in_parallel(
 ///
 /// # Errors
 /// When a tool is there and can't be read.
-pub fn host(cache: &StatCache) -> io::Result<Digest> {
+pub(crate) fn host(cache: &StatCache) -> io::Result<Digest> {
     let mut found: Vec<(String, Digest)> = Vec::new();
     let mut add = |name: String, path: &Path| -> io::Result<()> {
         if path.is_file() {
@@ -184,13 +184,15 @@ pub fn host(cache: &StatCache) -> io::Result<Digest> {
         }
     }
     if let Some(compiler) = find_on_path("cc") {
-        for (option, names) in [
-            ("-print-file-name", C_FILES),
-            ("-print-prog-name", C_PROGRAMS),
-        ] {
+        let (programs, libraries) = search_directories(&compiler);
+        for (directories, names) in [(programs, C_PROGRAMS), (libraries, C_FILES)] {
             for name in names {
-                if let Some(path) = ask(&compiler, &format!("{option}={name}")) {
-                    add(format!("{option} {name}"), &path)?;
+                let path = directories
+                    .iter()
+                    .map(|directory| directory.join(name))
+                    .find(|path| path.is_file());
+                if let Some(path) = path {
+                    add(path.to_string_lossy().into_owned(), &path)?;
                 }
             }
         }
@@ -205,21 +207,30 @@ fn find_on_path(program: &str) -> Option<PathBuf> {
         .find(|path| path.is_file())
 }
 
-/// What the compiler answers, when it is an absolute path: it repeats a name it does not find.
-fn ask(compiler: &Path, question: &str) -> Option<PathBuf> {
+/// Where the compiler looks for its programs and for libraries, in its order: one question
+/// that gcc and clang both answer.
+fn search_directories(compiler: &Path) -> (Vec<PathBuf>, Vec<PathBuf>) {
     let output = Command::new(compiler)
-        .arg(question)
+        .arg("-print-search-dirs")
         .env_clear()
         .env("PATH", PATH_DIRECTORIES.join(":"))
         .env("LC_ALL", "C")
         .current_dir("/")
         .stdin(Stdio::null())
         .stderr(Stdio::null())
-        .output()
-        .ok()?;
-    let text = String::from_utf8(output.stdout).ok()?;
-    let path = PathBuf::from(text.trim_end());
-    path.is_absolute().then_some(path)
+        .output();
+    // A compiler that does not answer is still known by its own content.
+    let text = output.map_or_else(
+        |_| String::new(),
+        |output| String::from_utf8_lossy(&output.stdout).into_owned(),
+    );
+    let list = |name: &str| {
+        text.lines()
+            .find_map(|line| line.strip_prefix(name)?.trim_start().strip_prefix('='))
+            .map(|list| std::env::split_paths(list).collect())
+            .unwrap_or_default()
+    };
+    (list("programs:"), list("libraries:"))
 }
 
 #[cfg(test)]

@@ -14,18 +14,18 @@ use crate::execute::ExecutionEnd;
 
 /// How far an execution is.
 #[derive(Clone, Debug, Default)]
-pub struct Progress {
+pub(crate) struct Progress {
     /// Whether its program was started.
-    pub started: bool,
+    pub(crate) started: bool,
     /// Outputs that are stored while it still runs.
-    pub early: Vec<Output>,
+    pub(crate) early: Vec<Output>,
     /// How it ended.
-    pub end: Option<Arc<ExecutionEnd>>,
+    pub(crate) end: Option<Arc<ExecutionEnd>>,
 }
 
 /// All executions under way, by what they are expected to be keyed by.
 #[derive(Default)]
-pub struct InFlight {
+pub(crate) struct InFlight {
     entries: Mutex<HashMap<Digest, Weak<Shared>>>,
 }
 
@@ -42,27 +42,27 @@ impl Drop for Shared {
 }
 
 /// A part in an execution.
-pub struct Handle {
+pub(crate) struct Handle {
     shared: Arc<Shared>,
     /// Whether another build had started it.
-    pub joined: bool,
+    pub(crate) joined: bool,
 }
 
 impl Handle {
     /// How far it is.
-    pub fn progress(&self) -> watch::Receiver<Progress> {
+    pub(crate) fn progress(&self) -> watch::Receiver<Progress> {
         self.shared.progress.clone()
     }
 
     /// The run that started it.
-    pub fn owner(&self) -> &str {
+    pub(crate) fn owner(&self) -> &str {
         &self.shared.owner
     }
 }
 
 impl InFlight {
     /// Takes part in the execution under way for `fingerprint`, or starts one.
-    pub fn join_or_start<F>(
+    pub(crate) fn join_or_start<F>(
         self: &Arc<Self>,
         fingerprint: Digest,
         owner: &str,

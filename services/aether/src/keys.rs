@@ -13,71 +13,71 @@ use crate::statcache::StatCache;
 
 /// The version of everything that decides keys and results: a change to it forgets all
 /// earlier results.
-pub const KEY_SCHEMA: u32 = 1;
+pub(crate) const KEY_SCHEMA: u32 = 1;
 
 /// What the plan alone says of an action, and what it runs with.
 #[derive(Serialize)]
-pub struct StaticPart<'a> {
+pub(crate) struct StaticPart<'a> {
     /// [`KEY_SCHEMA`].
-    pub schema: u32,
+    pub(crate) schema: u32,
     /// What the plan says: kind, package, command line, environment.
-    pub plan: &'a [u8],
+    pub(crate) plan: &'a [u8],
     /// The toolchain's content.
-    pub toolchain: Digest,
+    pub(crate) toolchain: Digest,
     /// The host's, for what links or runs foreign code.
-    pub host: Option<Digest>,
+    pub(crate) host: Option<Digest>,
     /// What the action sees of immutable packages: places, and what names their content.
-    pub packages: Vec<(String, Digest)>,
+    pub(crate) packages: Vec<(String, Digest)>,
     /// Variables let through, as they are.
-    pub allowed_env: Vec<(String, String)>,
+    pub(crate) allowed_env: Vec<(String, String)>,
 }
 
 impl StaticPart<'_> {
     /// Its digest.
-    pub fn digest(&self) -> StaticDigest {
+    pub(crate) fn digest(&self) -> StaticDigest {
         StaticDigest(Digest::of_value("vx static part 1", self))
     }
 }
 
 /// One thing that enters a key as a dependency's output.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct DependencyPart {
+pub(crate) struct DependencyPart {
     /// What it is, such as a file name.
-    pub name: String,
+    pub(crate) name: String,
     /// Its digest.
-    pub digest: Digest,
+    pub(crate) digest: Digest,
 }
 
 /// Everything a key is made of.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct KeyParts {
+pub(crate) struct KeyParts {
     /// The static part.
-    pub static_digest: StaticDigest,
+    pub(crate) static_digest: StaticDigest,
     /// Outputs of dependencies, by role.
-    pub dependencies: Vec<DependencyPart>,
+    pub(crate) dependencies: Vec<DependencyPart>,
     /// What was read, as it was found.
-    pub reads: Vec<(Read, Observed)>,
+    pub(crate) reads: Vec<(Read, Observed)>,
     /// Variables named, and digests of the values of those that are set.
-    pub env: Vec<(String, Option<Digest>)>,
+    pub(crate) env: Vec<(String, Option<Digest>)>,
     /// The checkout's real path, for what took it in.
-    pub checkout: Option<String>,
+    pub(crate) checkout: Option<String>,
 }
 
 impl KeyParts {
     /// The key.
-    pub fn key(&self) -> ActionKey {
+    pub(crate) fn key(&self) -> ActionKey {
         ActionKey(Digest::of_value("vx action key 1", self))
     }
 }
 
 /// Observes what read sets name, for one build.
-pub struct Observer<'a> {
+pub(crate) struct Observer<'a> {
     /// Digests of host files.
-    pub cache: &'a StatCache,
+    pub(crate) cache: &'a StatCache,
     /// Where things are.
-    pub places: &'a Places,
+    pub(crate) places: &'a Places,
     /// The caller's environment.
-    pub env: &'a BTreeMap<String, String>,
+    pub(crate) env: &'a BTreeMap<String, String>,
 }
 
 impl Observer<'_> {
@@ -86,7 +86,7 @@ impl Observer<'_> {
     ///
     /// # Errors
     /// When something that was read is there and can't be read.
-    pub fn parts(
+    pub(crate) fn parts(
         &self,
         static_digest: StaticDigest,
         dependencies: &[DependencyPart],

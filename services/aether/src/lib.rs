@@ -5,6 +5,7 @@
 //! ([`deliver`]), and a report is written ([`report`]). No artifact byte passes through here
 //! but final outputs where the store can't put them in place itself.
 
+mod aether;
 mod blobs;
 mod context;
 mod deliver;
@@ -28,8 +29,12 @@ mod readsets;
 mod report;
 mod resolve;
 mod schedule;
+mod serve;
+mod services;
 mod session;
 mod slots;
 mod sources;
 mod spec;
 mod statcache;
+
+pub use serve::main;

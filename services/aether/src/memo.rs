@@ -41,12 +41,12 @@ struct Kept {
 
 /// Plans in memory, by what names their memos.
 #[derive(Default)]
-pub struct Memos {
+pub(crate) struct Memos {
     kept: Mutex<(u64, HashMap<RecordName, Vec<Kept>>)>,
 }
 
 /// What a request's memos are kept under.
-pub fn name(request: &PlanRequest, workspace: &Workspace) -> RecordName {
+pub(crate) fn name(request: &PlanRequest, workspace: &Workspace) -> RecordName {
     let statics = vx_plan::memo_static(request, workspace);
     RecordName(Digest::of_value("vx plan memo 1", &(KEY_SCHEMA, statics)))
 }
@@ -56,7 +56,7 @@ impl Memos {
     ///
     /// # Errors
     /// When the store fails.
-    pub async fn find(
+    pub(crate) async fn find(
         &self,
         cache: &StatCache,
         request: &PlanRequest,
@@ -100,7 +100,7 @@ impl Memos {
     ///
     /// # Errors
     /// When the store fails.
-    pub async fn remember(
+    pub(crate) async fn remember(
         &self,
         cache: &StatCache,
         request: &PlanRequest,
@@ -216,7 +216,7 @@ fn text(path: &Path) -> io::Result<String> {
 }
 
 /// Directories of the checkout that no action sees: vx's own, and cargo's target directory.
-pub fn hidden(workspace: &Workspace, plan: &Plan) -> Vec<RelPath> {
+pub(crate) fn hidden(workspace: &Workspace, plan: &Plan) -> Vec<RelPath> {
     let mut hidden = Vec::new();
     let below = |name: &str| {
         let path = if plan.workspace_dir.is_empty() {

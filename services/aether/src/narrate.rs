@@ -25,13 +25,13 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Sends events in order, from a task of its own.
 #[derive(Clone)]
-pub struct Teller {
+pub(crate) struct Teller {
     events: mpsc::Sender<BuildEvent>,
 }
 
 impl Teller {
     /// Starts telling `observer`. The task ends when the teller is dropped and all is said.
-    pub fn start(observer: Arc<dyn BuildObserver>) -> (Self, tokio::task::JoinHandle<()>) {
+    pub(crate) fn start(observer: Arc<dyn BuildObserver>) -> (Self, tokio::task::JoinHandle<()>) {
         let (events, mut queue) = mpsc::channel(EVENTS);
         let task = tokio::spawn(async move {
             while let Some(event) = queue.recv().await {
@@ -49,7 +49,7 @@ impl Teller {
     ///
     /// # Errors
     /// When the caller is gone.
-    pub async fn tell(&self, event: BuildEvent) -> ServiceResult<()> {
+    pub(crate) async fn tell(&self, event: BuildEvent) -> ServiceResult<()> {
         self.events
             .send(event)
             .await
@@ -60,19 +60,23 @@ impl Teller {
     ///
     /// # Errors
     /// When the caller is gone.
-    pub async fn message(&self, level: MessageLevel, text: impl Into<String>) -> ServiceResult<()> {
+    pub(crate) async fn message(
+        &self,
+        level: MessageLevel,
+        text: impl Into<String>,
+    ) -> ServiceResult<()> {
         let text = text.into();
         self.tell(BuildEvent::Message { level, text }).await
     }
 }
 
 /// Follows the actions of one build.
-pub struct Narrator {
+pub(crate) struct Narrator {
     teller: Teller,
     /// Entries for the report, in the plan's order.
-    pub actions: Vec<ActionReport>,
+    pub(crate) actions: Vec<ActionReport>,
     /// One line for each action that failed.
-    pub failures: Vec<String>,
+    pub(crate) failures: Vec<String>,
     announced: BTreeSet<usize>,
     told: BTreeSet<usize>,
     /// Places of packages and where they are on this host, for messages.
@@ -81,7 +85,7 @@ pub struct Narrator {
 
 impl Narrator {
     /// A narrator of a plan.
-    pub fn new(plan: &Plan, teller: Teller, places: BTreeMap<String, String>) -> Self {
+    pub(crate) fn new(plan: &Plan, teller: Teller, places: BTreeMap<String, String>) -> Self {
         let actions = plan
             .units
             .iter()
@@ -115,7 +119,7 @@ impl Narrator {
     }
 
     /// Actions by outcome.
-    pub fn totals(&self) -> Totals {
+    pub(crate) fn totals(&self) -> Totals {
         let mut totals = Totals {
             actions: self.actions.len() as u64,
             ..Totals::default()
@@ -133,7 +137,7 @@ impl Narrator {
     }
 
     /// An action was not found.
-    pub fn missed(&mut self, unit: usize, miss: &Miss) {
+    pub(crate) fn missed(&mut self, unit: usize, miss: &Miss) {
         let action = &mut self.actions[unit];
         if action.reason.is_none() {
             action.reason = Some(
@@ -148,12 +152,12 @@ impl Narrator {
     }
 
     /// An action waits for another build's.
-    pub fn waits(&mut self, unit: usize, owner: &str) {
+    pub(crate) fn waits(&mut self, unit: usize, owner: &str) {
         self.actions[unit].waited_for = Some(owner.to_owned());
     }
 
     /// Sets what became of an action that leaves nothing behind.
-    pub fn outcome(&mut self, unit: usize, outcome: ActionOutcome, reason: &str) {
+    pub(crate) fn outcome(&mut self, unit: usize, outcome: ActionOutcome, reason: &str) {
         let action = &mut self.actions[unit];
         action.outcome = Some(outcome);
         if !reason.is_empty() {
@@ -165,7 +169,11 @@ impl Narrator {
     ///
     /// # Errors
     /// When the caller is gone.
-    pub async fn started(&mut self, context: &BuildContext, unit: usize) -> ServiceResult<()> {
+    pub(crate) async fn started(
+        &mut self,
+        context: &BuildContext,
+        unit: usize,
+    ) -> ServiceResult<()> {
         let package = context.plan.units[unit].package;
         let event = BuildEvent::Started {
             action: unit as u64,
@@ -184,7 +192,7 @@ impl Narrator {
     ///
     /// # Errors
     /// When the caller or the store is gone.
-    pub async fn finished(
+    pub(crate) async fn finished(
         &mut self,
         context: &BuildContext,
         unit: usize,
@@ -278,7 +286,7 @@ impl Narrator {
     ///
     /// # Errors
     /// When the caller is gone.
-    pub async fn failed(
+    pub(crate) async fn failed(
         &mut self,
         context: &BuildContext,
         unit: usize,

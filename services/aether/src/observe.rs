@@ -16,18 +16,18 @@ const MAX_DEPTH: usize = 64;
 
 /// Where the symbolic places of reads are on this host, for one build.
 #[derive(Clone, Debug)]
-pub struct Places {
+pub(crate) struct Places {
     /// The checkout's directory.
-    pub checkout: PathBuf,
+    pub(crate) checkout: PathBuf,
     /// `CARGO_HOME`.
-    pub cargo_home: PathBuf,
+    pub(crate) cargo_home: PathBuf,
     /// Directories of the checkout that no action sees, so that no observation does either.
-    pub hidden: Vec<RelPath>,
+    pub(crate) hidden: Vec<RelPath>,
 }
 
 impl Places {
     /// A read's path on this host.
-    pub fn host_path(&self, place: &ReadPlace) -> PathBuf {
+    pub(crate) fn host_path(&self, place: &ReadPlace) -> PathBuf {
         match place {
             ReadPlace::Checkout(path) => path.under(&self.checkout),
             ReadPlace::CargoHome(path) => path.under(&self.cargo_home),
@@ -37,19 +37,19 @@ impl Places {
 }
 
 /// What was observed, and how new the newest of it is.
-pub struct Observation {
+pub(crate) struct Observation {
     /// What is there.
-    pub observed: Observed,
+    pub(crate) observed: Observed,
     /// The latest change or modification time of any file that was looked at, in nanoseconds
     /// since the epoch.
-    pub newest_ns: i128,
+    pub(crate) newest_ns: i128,
 }
 
 /// Observes one read.
 ///
 /// # Errors
 /// When something is there and can't be read.
-pub fn observe(cache: &StatCache, places: &Places, read: &Read) -> io::Result<Observation> {
+pub(crate) fn observe(cache: &StatCache, places: &Places, read: &Read) -> io::Result<Observation> {
     let mut eye = Eye {
         cache,
         places,

@@ -10,23 +10,27 @@ use vx_plan::BuildOutput;
 const VERSION: u32 = 1;
 
 /// The name under which a build script's `OUT_DIR` is collected.
-pub const OUT_DIR: &str = "out_dir";
+pub(crate) const OUT_DIR: &str = "out_dir";
 
 /// Kept in [`ActionResult::payload`].
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Payload {
+pub(crate) struct Payload {
     version: u32,
     /// How long the program ran, in milliseconds.
-    pub duration_ms: u64,
+    pub(crate) duration_ms: u64,
     /// What a build script said.
-    pub build_output: Option<BuildOutput>,
+    pub(crate) build_output: Option<BuildOutput>,
     /// Whether outputs hold the checkout's place.
-    pub takes_path: bool,
+    pub(crate) takes_path: bool,
 }
 
 impl Payload {
     /// A payload of today's version.
-    pub fn new(duration_ms: u64, build_output: Option<BuildOutput>, takes_path: bool) -> Self {
+    pub(crate) fn new(
+        duration_ms: u64,
+        build_output: Option<BuildOutput>,
+        takes_path: bool,
+    ) -> Self {
         Self {
             version: VERSION,
             duration_ms,
@@ -36,21 +40,21 @@ impl Payload {
     }
 
     /// Its encoding.
-    pub fn encode(&self) -> Bytes {
+    pub(crate) fn encode(&self) -> Bytes {
         postcard::to_stdvec(self)
             .expect("plain values always encode")
             .into()
     }
 
     /// The payload of a result; `None` for one of another version.
-    pub fn decode(bytes: &[u8]) -> Option<Self> {
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
         let payload: Self = postcard::from_bytes(bytes).ok()?;
         (payload.version == VERSION).then_some(payload)
     }
 
     /// What dependents of a build script's run depend on: all it said that reaches them, and
     /// its `OUT_DIR`.
-    pub fn run_digest(&self, result: &ActionResult) -> Digest {
+    pub(crate) fn run_digest(&self, result: &ActionResult) -> Digest {
         let said = self.build_output.as_ref().map(|output| {
             (
                 &output.library_paths,
@@ -67,7 +71,7 @@ impl Payload {
 }
 
 /// The tree a build script left in its `OUT_DIR`.
-pub fn out_dir(result: &ActionResult) -> Option<Digest> {
+pub(crate) fn out_dir(result: &ActionResult) -> Option<Digest> {
     result
         .output(OUT_DIR)
         .filter(|output| output.form == OutputForm::Tree)

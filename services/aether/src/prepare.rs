@@ -26,7 +26,7 @@ const GRAPHS: usize = 32;
 
 /// Why there is nothing to schedule.
 #[derive(Debug, thiserror::Error)]
-pub enum PrepareError {
+pub(crate) enum PrepareError {
     /// The request or the workspace is at fault.
     #[error(transparent)]
     Plan(#[from] PlanError),
@@ -44,19 +44,19 @@ pub enum PrepareError {
 }
 
 /// A build that can be scheduled.
-pub struct Prepared {
+pub(crate) struct Prepared {
     /// Where it is.
-    pub workspace: Workspace,
+    pub(crate) workspace: Workspace,
     /// Its plan.
-    pub plan: Arc<Plan>,
+    pub(crate) plan: Arc<Plan>,
     /// Whether the plan was made before.
-    pub from_memo: bool,
+    pub(crate) from_memo: bool,
     /// The scheduler's view.
-    pub graph: Arc<Graph>,
+    pub(crate) graph: Arc<Graph>,
     /// Where things are.
-    pub places: Places,
+    pub(crate) places: Places,
     /// Sources of immutable packages.
-    pub package_sources: BTreeMap<usize, Source>,
+    pub(crate) package_sources: BTreeMap<usize, Source>,
 }
 
 /// What static parts depend on beside the plan.
@@ -68,16 +68,19 @@ struct Identities {
     trees: BTreeMap<usize, Digest>,
 }
 
+/// A graph, with what it was made of.
+type KeptGraph = (Arc<Plan>, Identities, Arc<Graph>);
+
 /// Makes builds ready; shared by all builds.
-pub struct Preparer {
+pub(crate) struct Preparer {
     stat_cache: Arc<StatCache>,
     memos: Memos,
     durations: Arc<Durations>,
-    graphs: Mutex<HashMap<usize, (Arc<Plan>, Identities, Arc<Graph>)>>,
+    graphs: Mutex<HashMap<usize, KeptGraph>>,
 }
 
 /// The part of a request that planning needs.
-pub fn plan_request(request: &BuildRequest) -> PlanRequest {
+pub(crate) fn plan_request(request: &BuildRequest) -> PlanRequest {
     let selection = &request.selection;
     PlanRequest {
         cwd: request.cwd.clone().into(),
@@ -123,14 +126,14 @@ async fn blocking<T: Send + 'static>(
 ///
 /// # Errors
 /// When there is none, or no toolchain.
-pub async fn locate(request: &PlanRequest) -> Result<Workspace, PrepareError> {
+pub(crate) async fn locate(request: &PlanRequest) -> Result<Workspace, PrepareError> {
     let request = request.clone();
     Ok(blocking(move || vx_plan::locate(&request)).await??)
 }
 
 impl Preparer {
     /// A preparer that knows no plan yet.
-    pub fn new(stat_cache: Arc<StatCache>, durations: Arc<Durations>) -> Self {
+    pub(crate) fn new(stat_cache: Arc<StatCache>, durations: Arc<Durations>) -> Self {
         Self {
             stat_cache,
             memos: Memos::default(),
@@ -143,7 +146,7 @@ impl Preparer {
     ///
     /// # Errors
     /// When there is nothing to build, something can't be read, or the store fails.
-    pub async fn prepare(
+    pub(crate) async fn prepare(
         &self,
         request: &PlanRequest,
         workspace: Workspace,

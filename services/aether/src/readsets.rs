@@ -9,7 +9,7 @@ use vx_core::readset::{Read, ReadKind, ReadPlace, ReadSet};
 use vx_plan::{BuildOutput, DepInfo, PackageRoot, Plan};
 
 /// The read set of a compile that ran in `cwd`.
-pub fn of_compile(cwd: &str, dep_info: &DepInfo) -> ReadSet {
+pub(crate) fn of_compile(cwd: &str, dep_info: &DepInfo) -> ReadSet {
     let mut set = ReadSet::default();
     for (index, file) in dep_info.files.iter().enumerate() {
         let Some(place) = place_of(&resolve(cwd, file)) else {
@@ -36,7 +36,7 @@ pub fn of_compile(cwd: &str, dep_info: &DepInfo) -> ReadSet {
 
 /// The read set of a build script's run, by cargo's rules: what it names, or its whole package
 /// when it names nothing.
-pub fn of_build_script(plan: &Plan, unit: usize, output: &BuildOutput) -> ReadSet {
+pub(crate) fn of_build_script(plan: &Plan, unit: usize, output: &BuildOutput) -> ReadSet {
     let package = &plan.packages[plan.units[unit].package];
     let mut set = ReadSet {
         env: output.rerun_if_env_changed.clone(),

@@ -14,80 +14,80 @@ use crate::keys::KeyParts;
 use crate::session::Transfer;
 
 /// The version of the report's layout.
-pub const SCHEMA: u32 = 1;
+pub(crate) const SCHEMA: u32 = 1;
 
 /// How many reports a project keeps; the oldest go.
 const KEPT: usize = 50;
 
 /// A whole report.
 #[derive(Debug, Serialize)]
-pub struct Report<'a> {
+pub(crate) struct Report<'a> {
     /// [`SCHEMA`].
-    pub schema: u32,
+    pub(crate) schema: u32,
     /// Names the run.
-    pub run_id: &'a str,
+    pub(crate) run_id: &'a str,
     /// The build of vx that wrote it.
-    pub vx: &'a str,
+    pub(crate) vx: &'a str,
     /// Seconds since the epoch at the build's start.
-    pub started: u64,
+    pub(crate) started: u64,
     /// Whether everything was built.
-    pub success: bool,
+    pub(crate) success: bool,
     /// What went wrong, one line each.
-    pub errors: &'a [String],
+    pub(crate) errors: &'a [String],
     /// From the request's arrival to its end.
-    pub duration_ms: u64,
+    pub(crate) duration_ms: u64,
     /// How the plan was come by: `memo` or `cargo`.
-    pub plan: &'a str,
+    pub(crate) plan: &'a str,
     /// How long that took.
-    pub plan_ms: u64,
+    pub(crate) plan_ms: u64,
     /// Actions by outcome.
-    pub totals: Totals,
+    pub(crate) totals: Totals,
     /// One entry an action, in the plan's order.
-    pub actions: &'a [ActionReport],
+    pub(crate) actions: &'a [ActionReport],
     /// Bytes by the way they went.
-    pub transfer: TransferReport,
+    pub(crate) transfer: TransferReport,
     /// Final outputs, as paths relative to the workspace.
-    pub outputs: &'a [String],
+    pub(crate) outputs: &'a [String],
 }
 
 /// One action.
 #[derive(Debug, Serialize)]
-pub struct ActionReport {
+pub(crate) struct ActionReport {
     /// Names the action within its plan.
-    pub id: String,
+    pub(crate) id: String,
     /// The package: `name version`.
-    pub package: String,
+    pub(crate) package: String,
     /// The unit within its package: `lib`, `bin "rg"`, `build script`, `build script run`.
-    pub unit: String,
+    pub(crate) unit: String,
     /// `compile` or `run-build-script`.
-    pub kind: &'static str,
+    pub(crate) kind: &'static str,
     /// What became of it; absent while it is not known.
-    pub outcome: Option<ActionOutcome>,
+    pub(crate) outcome: Option<ActionOutcome>,
     /// Its key, when it has one.
-    pub key: Option<String>,
+    pub(crate) key: Option<String>,
     /// Why it was not a hit: `new`, `changed`, `lost`, `path`, or words.
-    pub reason: Option<String>,
+    pub(crate) reason: Option<String>,
     /// The run it waited for.
-    pub waited_for: Option<String>,
+    pub(crate) waited_for: Option<String>,
     /// How long its program ran, whenever that was.
-    pub duration_ms: u64,
+    pub(crate) duration_ms: u64,
     /// What its key was made of, for actions that ran.
-    pub parts: Option<KeyParts>,
+    pub(crate) parts: Option<KeyParts>,
 }
 
 /// Bytes by the way they went.
 #[derive(Debug, Serialize)]
-pub struct TransferReport {
+pub(crate) struct TransferReport {
     /// Between executor and store, on connections of their own.
-    pub direct_bytes: u64,
+    pub(crate) direct_bytes: u64,
     /// Between executor and store, through the orchestrator.
-    pub relayed_bytes: u64,
+    pub(crate) relayed_bytes: u64,
     /// Put in place by the store.
-    pub placed_bytes: u64,
+    pub(crate) placed_bytes: u64,
     /// On the orchestrator's own connections, fetched final outputs left out.
-    pub orchestrator_bytes: u64,
+    pub(crate) orchestrator_bytes: u64,
     /// Final outputs the orchestrator fetched.
-    pub fetched_bytes: u64,
+    pub(crate) fetched_bytes: u64,
 }
 
 impl From<Transfer> for TransferReport {
@@ -103,14 +103,14 @@ impl From<Transfer> for TransferReport {
 }
 
 /// Seconds since the epoch.
-pub fn now_seconds() -> u64 {
+pub(crate) fn now_seconds() -> u64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |since| since.as_secs())
 }
 
 /// A name for a run: sortable by time, unlike any other.
-pub fn new_run_id() -> String {
+pub(crate) fn new_run_id() -> String {
     let since = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
@@ -129,7 +129,7 @@ pub fn new_run_id() -> String {
 ///
 /// # Errors
 /// When it can't be made.
-pub fn project_directory(workspace: &Path) -> io::Result<PathBuf> {
+pub(crate) fn project_directory(workspace: &Path) -> io::Result<PathBuf> {
     let directory = workspace.join(".vx");
     fs::create_dir_all(directory.join("runs"))?;
     let ignore = directory.join(".gitignore");
@@ -143,7 +143,7 @@ pub fn project_directory(workspace: &Path) -> io::Result<PathBuf> {
 ///
 /// # Errors
 /// When the file system refuses.
-pub fn write(workspace: &Path, report: &Report<'_>) -> io::Result<PathBuf> {
+pub(crate) fn write(workspace: &Path, report: &Report<'_>) -> io::Result<PathBuf> {
     let runs = project_directory(workspace)?.join("runs");
     let name = format!("{}.json", report.run_id);
     let path = runs.join(&name);

@@ -1,5 +1,7 @@
 //! Looking actions up: read sets, keys, results, in few calls for many actions.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use vx_core::digest::Digest;
 use vx_core::error::{ServiceError, ServiceResult};
@@ -14,25 +16,23 @@ use crate::keys::{DependencyPart, KeyParts};
 use crate::payload::Payload;
 
 /// What looking one action up gave.
-pub enum Resolution {
+pub(crate) enum Resolution {
     /// Its result.
-    Hit(Finished),
+    Hit(Arc<Finished>),
     /// Nothing; what an execution and the report want to know of it.
     Miss(Miss),
 }
 
 /// An action that has to run.
-pub struct Miss {
+pub(crate) struct Miss {
     /// Variables that earlier read sets name.
-    pub env_names: std::collections::BTreeSet<String>,
-    /// The key that the newest read set predicts.
-    pub predicted: Option<KeyParts>,
+    pub(crate) env_names: std::collections::BTreeSet<String>,
     /// What stands for the action among those under way.
-    pub fingerprint: Digest,
+    pub(crate) fingerprint: Digest,
     /// Whether the action, or one that differs only in what it read, ran before.
-    pub known: bool,
+    pub(crate) known: bool,
     /// Whether an earlier run took in its checkout's path.
-    pub takes_path: bool,
+    pub(crate) takes_path: bool,
 }
 
 struct Candidate {
@@ -44,7 +44,7 @@ struct Candidate {
 ///
 /// # Errors
 /// When the store fails.
-pub async fn resolve(
+pub(crate) async fn resolve(
     context: &BuildContext,
     results: &dyn Results,
     units: &[(usize, Vec<(Need, Used)>)],
@@ -77,12 +77,12 @@ pub async fn resolve(
             if let Some((result, payload)) = decoded
                 && hit.is_none()
             {
-                hit = Some(Finished {
+                hit = Some(Arc::new(Finished {
                     key: Some(candidate.key),
                     parts: Some(candidate.parts.clone()),
                     result,
                     payload,
-                });
+                }));
             }
             predicted.get_or_insert(candidate.parts);
         }
@@ -170,7 +170,6 @@ fn miss(
             "vx fingerprint 1",
             &(context.graph.statics[unit], &dependencies, expected),
         ),
-        predicted,
     })
 }
 

@@ -73,7 +73,7 @@ enum Event {
 }
 
 /// Runs one build's actions.
-pub struct Scheduler<'a> {
+pub(crate) struct Scheduler<'a> {
     context: Arc<BuildContext>,
     sessions: &'a dyn Sessions,
     narrator: &'a mut Narrator,
@@ -88,7 +88,7 @@ pub struct Scheduler<'a> {
 
 /// Why a build can't go on.
 #[derive(Debug, thiserror::Error)]
-pub enum EngineFault {
+pub(crate) enum EngineFault {
     /// A service failed.
     #[error(transparent)]
     Service(#[from] ServiceError),
@@ -99,7 +99,7 @@ pub enum EngineFault {
 
 impl<'a> Scheduler<'a> {
     /// A scheduler for a build whose actions all wait.
-    pub fn new(
+    pub(crate) fn new(
         context: Arc<BuildContext>,
         sessions: &'a dyn Sessions,
         narrator: &'a mut Narrator,
@@ -134,7 +134,7 @@ impl<'a> Scheduler<'a> {
     ///
     /// # Errors
     /// When vx itself can't go on.
-    pub async fn run(&mut self) -> Result<(), EngineFault> {
+    pub(crate) async fn run(&mut self) -> Result<(), EngineFault> {
         loop {
             let ready = self.take_ready();
             if !ready.is_empty() {
@@ -158,14 +158,14 @@ impl<'a> Scheduler<'a> {
     }
 
     /// Whether every action is done.
-    pub fn succeeded(&self) -> bool {
+    pub(crate) fn succeeded(&self) -> bool {
         self.units
             .iter()
             .all(|unit| matches!(unit.phase, Phase::Done(_)))
     }
 
     /// What an action that is done left behind.
-    pub fn finished(&self, unit: usize) -> Option<&Arc<Finished>> {
+    pub(crate) fn finished(&self, unit: usize) -> Option<&Arc<Finished>> {
         match &self.units[unit].phase {
             Phase::Done(finished) => Some(finished),
             _ => None,
@@ -176,7 +176,7 @@ impl<'a> Scheduler<'a> {
     ///
     /// # Errors
     /// When one was lost too often.
-    pub fn produce_again(&mut self, units: &BTreeSet<usize>) -> Result<(), EngineFault> {
+    pub(crate) fn produce_again(&mut self, units: &BTreeSet<usize>) -> Result<(), EngineFault> {
         for &unit in units {
             self.reset(unit, "its stored output was lost")?;
         }
@@ -187,7 +187,7 @@ impl<'a> Scheduler<'a> {
     ///
     /// # Errors
     /// When there are no services to be had.
-    pub async fn recover(&mut self, error: ServiceError) -> Result<(), EngineFault> {
+    pub(crate) async fn recover(&mut self, error: ServiceError) -> Result<(), EngineFault> {
         self.recoveries += 1;
         if self.recoveries > MAX_RECOVERIES {
             return Err(error.into());
@@ -284,8 +284,13 @@ impl<'a> Scheduler<'a> {
         for (unit, used) in overridden {
             self.units[unit].used = used;
             let finished = overridden_run(&self.context, unit);
-            self.finish(unit, finished, ActionOutcome::Hit, "set by configuration")
-                .await?;
+            self.finish(
+                unit,
+                Arc::new(finished),
+                ActionOutcome::Hit,
+                "set by configuration",
+            )
+            .await?;
         }
         let session = self.context.session();
         let context = Arc::clone(&self.context);
@@ -410,12 +415,12 @@ impl<'a> Scheduler<'a> {
             }
             ExecutionEnd::Published(finished) => {
                 self.units[unit].ran = true;
-                self.finish(unit, finished.clone(), ActionOutcome::Built, "")
+                self.finish(unit, Arc::clone(finished), ActionOutcome::Built, "")
                     .await?;
             }
             ExecutionEnd::Unpublished { finished, why } => {
                 self.units[unit].ran = true;
-                self.finish(unit, finished.clone(), ActionOutcome::Built, why)
+                self.finish(unit, Arc::clone(finished), ActionOutcome::Built, why)
                     .await?;
             }
             ExecutionEnd::Failed(failure) => {
@@ -472,14 +477,14 @@ impl<'a> Scheduler<'a> {
     async fn finish(
         &mut self,
         unit: usize,
-        finished: Finished,
+        finished: Arc<Finished>,
         outcome: ActionOutcome,
         note: &str,
     ) -> ServiceResult<()> {
         self.narrator
             .finished(&self.context, unit, &finished, outcome, note)
             .await?;
-        self.units[unit].phase = Phase::Done(Arc::new(finished));
+        self.units[unit].phase = Phase::Done(finished);
         let consumers = self.context.graph.consumers[unit].clone();
         for consumer in consumers {
             self.dirty.insert(consumer);

@@ -8,7 +8,7 @@ use vx_core::{ActionSpec, Execution, Observer, Results, Store};
 
 /// One build's hold on the store and the executor: a grant, and what came of it.
 #[async_trait]
-pub trait Session: Send + Sync {
+pub(crate) trait Session: Send + Sync {
     /// The store under the build's grant.
     fn store(&self) -> Arc<dyn Store>;
 
@@ -31,30 +31,30 @@ pub trait Session: Send + Sync {
 
 /// Where sessions come from.
 #[async_trait]
-pub trait Sessions: Send + Sync {
+pub(crate) trait Sessions: Send + Sync {
     /// Opens a session, starting services that are not there.
     async fn open(&self, label: &str) -> ServiceResult<Arc<dyn Session>>;
 }
 
 /// Bytes by the way they went, since the services started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Transfer {
+pub(crate) struct Transfer {
     /// Between executor and store, on their own connections.
-    pub direct: u64,
+    pub(crate) direct: u64,
     /// Between executor and store, through the orchestrator.
-    pub relayed: u64,
+    pub(crate) relayed: u64,
     /// Put in place by the store: links and copies.
-    pub placed: u64,
+    pub(crate) placed: u64,
     /// On the orchestrator's own connections, both ways.
-    pub orchestrator: u64,
+    pub(crate) orchestrator: u64,
     /// Final outputs that the orchestrator fetched.
-    pub fetched: u64,
+    pub(crate) fetched: u64,
 }
 
 impl Transfer {
     /// What was moved since `earlier`.
     #[must_use]
-    pub fn since(self, earlier: Self) -> Self {
+    pub(crate) fn since(self, earlier: Self) -> Self {
         Self {
             direct: self.direct.saturating_sub(earlier.direct),
             relayed: self.relayed.saturating_sub(earlier.relayed),

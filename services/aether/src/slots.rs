@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 
 /// A semaphore whose next permit goes to the highest priority, and among equals to who asked
 /// first. Waiters are bounded by the actions of the builds under way.
-pub struct Slots {
+pub(crate) struct Slots {
     state: Mutex<State>,
 }
 
@@ -42,13 +42,13 @@ impl Ord for Waiter {
 }
 
 /// The right to run one action; dropping it passes it on.
-pub struct Slot {
+pub(crate) struct Slot {
     slots: Option<Arc<Slots>>,
 }
 
 impl Slots {
     /// So many slots.
-    pub fn new(count: usize) -> Arc<Self> {
+    pub(crate) fn new(count: usize) -> Arc<Self> {
         Arc::new(Self {
             state: Mutex::new(State {
                 free: count.max(1),
@@ -59,7 +59,7 @@ impl Slots {
     }
 
     /// Waits for a slot. Dropping the future gives up the place in the queue.
-    pub async fn acquire(self: &Arc<Self>, priority: u64) -> Slot {
+    pub(crate) async fn acquire(self: &Arc<Self>, priority: u64) -> Slot {
         let waiting = {
             let mut state = self.lock();
             if state.free > 0 {

@@ -21,7 +21,7 @@ const MAX_KNOWN: usize = 50_000;
 
 /// Where a package's files are on this host.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Source {
+pub(crate) enum Source {
     /// A registry's archive and the SHA-256 it must have.
     Archive {
         /// The `.crate`.
@@ -47,7 +47,7 @@ impl Source {
     }
 
     /// How it is packed.
-    pub fn format(&self) -> PackageFormat {
+    pub(crate) fn format(&self) -> PackageFormat {
         match self {
             Self::Archive { .. } => PackageFormat::Crate,
             Self::Tree { .. } => PackageFormat::Tar,
@@ -57,7 +57,7 @@ impl Source {
 
 /// Why a package can't be had.
 #[derive(Debug, thiserror::Error)]
-pub enum SourceError {
+pub(crate) enum SourceError {
     /// The file or directory is not there or can't be read.
     #[error(
         "could not read the sources of a package at {path}: {source}\n\
@@ -90,7 +90,7 @@ pub enum SourceError {
 
 /// Remembers which blob a package's archive is.
 #[derive(Default)]
-pub struct Sources {
+pub(crate) struct Sources {
     known: Mutex<HashMap<String, Digest>>,
 }
 
@@ -99,7 +99,11 @@ impl Sources {
     ///
     /// # Errors
     /// When the sources can't be read, are not what the lock file says, or the store fails.
-    pub async fn ensure(&self, store: &dyn Store, source: &Source) -> Result<Digest, SourceError> {
+    pub(crate) async fn ensure(
+        &self,
+        store: &dyn Store,
+        source: &Source,
+    ) -> Result<Digest, SourceError> {
         let identity = source.identity();
         if let Some(digest) = self.known(&identity)
             && store.missing(vec![digest]).await?.is_empty()

@@ -18,20 +18,20 @@ use crate::session::Session;
 use crate::sources::SourceError;
 
 /// A unit's action and the archives it needs.
-pub struct Prepared {
+pub(crate) struct Prepared {
     /// What to run.
-    pub spec: ActionSpec,
+    pub(crate) spec: ActionSpec,
     /// Names of all variables that were set by vx or cargo, not learned.
-    pub given: BTreeSet<String>,
+    pub(crate) given: BTreeSet<String>,
     /// Packed packages among the inputs.
-    pub archives: BTreeSet<Digest>,
+    pub(crate) archives: BTreeSet<Digest>,
 }
 
 /// Makes a unit's action, with what is used of its dependencies.
 ///
 /// # Errors
 /// When sources of a package can't be put into the store.
-pub async fn prepare(
+pub(crate) async fn prepare(
     context: &BuildContext,
     session: &dyn Session,
     unit: usize,
@@ -133,7 +133,7 @@ pub async fn prepare(
 
 /// Packages whose sources an action sees: its own, and for a build script's run those the
 /// script was built of, as some of them find their own files again when they run.
-pub fn visible_packages(plan: &Plan, unit: usize) -> BTreeSet<usize> {
+pub(crate) fn visible_packages(plan: &Plan, unit: usize) -> BTreeSet<usize> {
     let mut packages = BTreeSet::from([plan.units[unit].package]);
     if let Some(program) = vx_plan::needs(plan, unit).build_script_binary {
         let linked = vx_plan::needs(plan, program).rlib;
@@ -201,7 +201,7 @@ fn collect(context: &BuildContext, unit: usize) -> Collect {
 
 /// Whether an action runs code that is not the toolchain's, or links: then what it reads of
 /// the host is part of its identity.
-pub fn reads_host(plan: &Plan, unit: usize) -> bool {
+pub(crate) fn reads_host(plan: &Plan, unit: usize) -> bool {
     let this = &plan.units[unit];
     this.mode == Mode::RunBuildScript
         || this.links()

@@ -28,7 +28,7 @@ const VERSION: u32 = 1;
 
 /// What tells one state of a file from another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Stamp {
+pub(crate) struct Stamp {
     device: u64,
     inode: u64,
     size: u64,
@@ -38,7 +38,7 @@ pub struct Stamp {
 
 impl Stamp {
     /// The stamp that metadata shows.
-    pub fn of(metadata: &std::fs::Metadata) -> Self {
+    pub(crate) fn of(metadata: &std::fs::Metadata) -> Self {
         Self {
             device: metadata.dev(),
             inode: metadata.ino(),
@@ -49,7 +49,7 @@ impl Stamp {
     }
 
     /// The later of both times, in nanoseconds since the epoch.
-    pub fn newest_ns(&self) -> i128 {
+    pub(crate) fn newest_ns(&self) -> i128 {
         self.modified_ns.max(self.changed_ns)
     }
 }
@@ -60,14 +60,14 @@ fn nanoseconds(seconds: i64, nanoseconds: i64) -> i128 {
 
 /// The time by the clock that file systems stamp with, in nanoseconds since the epoch: never
 /// later than the stamp of anything written from now on.
-pub fn coarse_now_ns() -> i128 {
+pub(crate) fn coarse_now_ns() -> i128 {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::RealtimeCoarse);
     nanoseconds(time.tv_sec, time.tv_nsec)
 }
 
 /// Digests by path and stamp; shared by all builds.
 #[derive(Default)]
-pub struct StatCache {
+pub(crate) struct StatCache {
     entries: Mutex<HashMap<PathBuf, (Stamp, Digest)>>,
     dirty: AtomicBool,
 }
@@ -80,7 +80,7 @@ struct Persisted {
 
 impl StatCache {
     /// Reads a cache that [`StatCache::save`] wrote; an absent or unreadable one is empty.
-    pub fn load(path: &Path) -> Self {
+    pub(crate) fn load(path: &Path) -> Self {
         let entries = std::fs::read(path)
             .ok()
             .and_then(|bytes| unseal(&bytes))
@@ -92,7 +92,7 @@ impl StatCache {
     }
 
     /// Writes the cache if it changed, whole or not at all.
-    pub fn save(&self, path: &Path) -> io::Result<()> {
+    pub(crate) fn save(&self, path: &Path) -> io::Result<()> {
         if !self.dirty.swap(false, Ordering::Relaxed) {
             return Ok(());
         }
@@ -109,7 +109,7 @@ impl StatCache {
     /// The digest of a regular file's content and the stamp it had throughout.
     ///
     /// Follows links. Never opens anything but regular files, as a FIFO would block.
-    pub fn digest(&self, path: &Path) -> io::Result<(Digest, Stamp)> {
+    pub(crate) fn digest(&self, path: &Path) -> io::Result<(Digest, Stamp)> {
         let stamp = regular_stamp(path)?;
         if let Some((known, digest)) = self.lock().get(path)
             && *known == stamp

@@ -1,0 +1,5 @@
+//! The orchestrator's program.
+
+fn main() -> std::process::ExitCode {
+    vx_aether::main()
+}
