@@ -9,6 +9,7 @@ use clap::error::ErrorKind;
 
 use crate::args::{Cli, Command};
 use crate::commands::{self, Context};
+use crate::connect::Connector;
 use crate::error::{CommandError, CommandResult};
 use crate::exit_code::ExitCode;
 use crate::home::Home;
@@ -60,7 +61,7 @@ fn execute(command: Command, shell: &mut Shell, started: Instant) -> CommandResu
         let context = Context {
             shell: &mut *shell,
             caller,
-            home,
+            aether: Connector::new(home)?,
             signals: &mut signals,
             started,
         };

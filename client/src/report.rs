@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde_json::Value;
 use vx_core::orchestrator::{ActionOutcome, Totals};
+use vx_core::readset::Read;
 
 use crate::error::{CommandError, CommandResult};
 
@@ -40,34 +41,96 @@ pub(crate) struct Report {
     /// Bytes by the way they went.
     #[serde(default)]
     pub(crate) transfer: Value,
-    /// Why the build failed, where it was not an action's failure.
+    /// What went wrong.
     #[serde(default)]
-    pub(crate) error: Option<String>,
+    pub(crate) errors: Vec<String>,
+    /// How the plan was come by: `memo` or `cargo`.
+    #[serde(default)]
+    pub(crate) plan: Option<String>,
 }
 
 /// One action.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Action {
-    /// Its package, such as `ripgrep v15.1.0`.
+    /// Names it within its plan.
+    #[serde(default)]
+    pub(crate) id: String,
+    /// Its package, such as `ripgrep 15.1.0`.
     pub(crate) package: String,
     /// What of it.
     #[serde(default)]
     pub(crate) unit: Option<String>,
     /// What it does, such as `compile`.
     pub(crate) kind: String,
-    /// What became of it.
-    pub(crate) outcome: ActionOutcome,
+    /// What became of it, where that is known.
+    #[serde(default)]
+    pub(crate) outcome: Option<ActionOutcome>,
     /// Why it was not a hit.
     #[serde(default)]
     pub(crate) reason: Option<String>,
+    /// The run that it waited for.
+    #[serde(default)]
+    pub(crate) waited_for: Option<String>,
+    /// What its key was made of, where it ran.
+    #[serde(default)]
+    pub(crate) parts: Option<Parts>,
     /// How long it ran.
     #[serde(default)]
     pub(crate) duration_ms: f64,
 }
 
+/// What a key was made of. Only whether things are the same matters here, so digests and
+/// observations stay as they are written.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Parts {
+    /// Command line, toolchain, sources of packages.
+    pub(crate) static_digest: Value,
+    /// Outputs of dependencies.
+    pub(crate) dependencies: Vec<DependencyPart>,
+    /// What was read and what was found.
+    pub(crate) reads: Vec<(Read, Value)>,
+    /// Variables.
+    pub(crate) env: Vec<(String, Value)>,
+    /// The checkout's path, where it matters.
+    pub(crate) checkout: Option<String>,
+}
+
+/// One output of a dependency.
+#[derive(Debug, Deserialize)]
+pub(crate) struct DependencyPart {
+    /// What it is.
+    pub(crate) name: String,
+    /// Its digest.
+    pub(crate) digest: Value,
+}
+
+/// Where the reports of a workspace are.
+fn runs(workspace: &Path) -> PathBuf {
+    workspace.join(".vx/runs")
+}
+
+/// The reports that are older than a run, newest first: names sort by time.
+pub(crate) fn older(workspace: &Path, run: &str) -> impl Iterator<Item = Report> + use<> {
+    let directory = runs(workspace);
+    let own = format!("{run}.json");
+    let mut names: Vec<String> = std::fs::read_dir(&directory)
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .filter(|name| name.ends_with(".json") && *name < own)
+        .collect();
+    names.sort_unstable_by(|a, b| b.cmp(a));
+    names.into_iter().filter_map(move |name| {
+        let path = directory.join(name);
+        // One that went in the meantime, or that another vx wrote, has nothing to tell.
+        parse(&read(&path).ok()?, &path).ok()
+    })
+}
+
 /// Where the report of a run is: the newest for none.
 pub(crate) fn path(workspace: &Path, run: Option<&str>) -> CommandResult<PathBuf> {
-    let runs = workspace.join(".vx/runs");
+    let runs = runs(workspace);
     let Some(run) = run else {
         return Ok(runs.join("latest"));
     };

@@ -5,6 +5,7 @@
 mod selection;
 
 use std::ffi::OsString;
+use std::sync::LazyLock;
 
 use clap::builder::Styles;
 use clap::builder::styling::{AnsiColor, Effects, Style};
@@ -25,14 +26,12 @@ const STYLES: Styles = Styles::styled()
     .invalid(Style::new().effects(Effects::BOLD));
 
 /// Builds Cargo workspaces, and never the same thing twice
-///
-/// Final outputs are in `.vx/build/<triple>/<profile>/` of the workspace.
 #[derive(Debug, Parser)]
 #[command(
     name = "vx",
     version = VERSION.as_str(),
     styles = STYLES,
-    after_help = exit_code::HELP,
+    after_help = AFTER_HELP.as_str(),
     arg_required_else_help = true,
     disable_help_subcommand = false,
     max_term_width = 100,
@@ -242,6 +241,22 @@ pub(crate) struct StatusArgs {
     #[arg(long)]
     pub(crate) json: bool,
 }
+
+/// What is good to know besides the flags.
+static AFTER_HELP: LazyLock<String> = LazyLock::new(|| format!("{PLACES}\n\n{}", exit_code::HELP));
+
+const PLACES: &str = "\
+Final outputs are in `.vx/build/<triple>/<profile>/` of the workspace.
+
+Environment:
+  VX_HOME               where the daemons live (default: ~/.vx)
+  VX_CASS, VX_RHEA      endpoints of a store and an executor to use instead of starting them
+  VX_CASS_SECRET_FILE,
+  VX_RHEA_SECRET_FILE   the secrets for those
+  VX_CASS_LIMIT         the size that the store is kept under
+  VX_CASS_PLACE         whether the store puts files in place on this host
+  VX_AETHER_BIN         the orchestrator's program (default: vx-aether beside vx)
+  CARGO_TERM_COLOR, CARGO_TERM_QUIET, CARGO_TERM_VERBOSE, CARGO_TERM_PROGRESS_WHEN, NO_COLOR";
 
 const PACKAGES: &str = "Package Selection";
 const TARGETS: &str = "Target Selection";

@@ -11,7 +11,6 @@ use vx_core::{ServiceError, ServiceResult};
 
 use super::Context;
 use crate::args::BuildArgs;
-use crate::connect;
 use crate::error::{CommandError, CommandResult};
 use crate::exit_code::ExitCode;
 use crate::output::{BuildView, Shell};
@@ -23,7 +22,7 @@ const EVENTS: usize = 256;
 pub(crate) async fn run(context: Context<'_>, args: &BuildArgs) -> CommandResult {
     let ask = args.ask()?;
     let request = context.caller.request(ask.selection, ask.schedule);
-    let orchestrator = connect::start(&context.home, context.shell).await?;
+    let orchestrator = context.aether.start(context.shell).await?;
     build(&*orchestrator, request, context.shell, context.started).await?;
     Ok(())
 }

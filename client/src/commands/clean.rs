@@ -2,7 +2,6 @@
 
 use super::Context;
 use crate::args::ManifestArgs;
-use crate::connect;
 use crate::error::{CommandError, CommandResult};
 use crate::request::Schedule;
 
@@ -11,7 +10,7 @@ pub(crate) async fn run(context: Context<'_>, args: &ManifestArgs) -> CommandRes
     let request = context
         .caller
         .request(args.selection(), Schedule::default());
-    let orchestrator = connect::start(&context.home, context.shell).await?;
+    let orchestrator = context.aether.start(context.shell).await?;
     let project = orchestrator
         .clean(request)
         .await

@@ -1,5 +1,8 @@
 //! `vx explain`: a build's report, as it is or told to a person.
 
+mod changed;
+
+use std::collections::HashMap;
 use std::path::Path;
 use std::time::Duration;
 
@@ -8,7 +11,6 @@ use vx_core::orchestrator::ActionOutcome;
 
 use super::Context;
 use crate::args::ExplainArgs;
-use crate::connect;
 use crate::error::{CommandError, CommandResult};
 use crate::output;
 use crate::report::{self, Action, Report};
@@ -19,21 +21,23 @@ pub(crate) async fn run(context: Context<'_>, args: &ExplainArgs) -> CommandResu
     let request = context
         .caller
         .request(args.manifest.selection(), Schedule::default());
-    let orchestrator = connect::start(&context.home, context.shell).await?;
+    let orchestrator = context.aether.start(context.shell).await?;
     let project = orchestrator
         .locate(request)
         .await
         .map_err(|error| CommandError::service("looking for the workspace", &error))?;
-    let path = report::path(Path::new(&project.workspace), args.run.as_deref())?;
+    let workspace = Path::new(&project.workspace);
+    let path = report::path(workspace, args.run.as_deref())?;
     let text = report::read(&path)?;
     if args.json {
         return output::answer(&text);
     }
-    output::answer(&told(&report::parse(&text, &path)?))
+    let report = report::parse(&text, &path)?;
+    output::answer(&told(&report, &changed::inputs(workspace, &report)))
 }
 
 /// A report in words: what did not come from the store, why, and what was moved.
-fn told(report: &Report) -> String {
+fn told(report: &Report, changed: &HashMap<String, String>) -> String {
     let ended = if report.success {
         "succeeded"
     } else {
@@ -45,8 +49,13 @@ fn told(report: &Report) -> String {
         milliseconds(report.duration_ms),
         output::totals(&report.totals),
     );
-    if let Some(error) = &report.error {
-        text.push_str(&format!("\n{}\n", error.trim_end()));
+    match report.plan.as_deref() {
+        Some("memo") => text.push_str("Plan remembered\n"),
+        Some(source) => text.push_str(&format!("Plan made by {source}\n")),
+        None => {}
+    }
+    for error in &report.errors {
+        text.push_str(&format!("\nerror: {}\n", error.trim_end()));
     }
     for (title, outcome) in [
         ("Failed", ActionOutcome::Failed),
@@ -57,12 +66,12 @@ fn told(report: &Report) -> String {
         let actions: Vec<&Action> = report
             .actions
             .iter()
-            .filter(|action| action.outcome == outcome)
+            .filter(|action| action.outcome == Some(outcome))
             .collect();
         if !actions.is_empty() {
             text.push_str(&format!("\n{title}\n"));
             for action in actions {
-                text.push_str(&action_line(action));
+                text.push_str(&action_line(action, changed.get(&action.id)));
             }
         }
     }
@@ -77,19 +86,31 @@ fn told(report: &Report) -> String {
     text
 }
 
-fn action_line(action: &Action) -> String {
+fn action_line(action: &Action, changed: Option<&String>) -> String {
     let mut line = format!(
-        "  {:>8}  {} ({}",
+        "  {:>8}  {}",
         milliseconds(action.duration_ms),
         action.package,
-        action.kind
     );
-    if let Some(unit) = &action.unit {
-        line.push_str(&format!(" {unit}"));
+    match &action.unit {
+        Some(unit) => line.push_str(&format!(" ({unit})")),
+        None => line.push_str(&format!(" ({})", action.kind)),
     }
-    line.push(')');
-    if let Some(reason) = action.reason.as_ref().filter(|reason| !reason.is_empty()) {
-        line.push_str(&format!(": {reason}"));
+    let reason = action.reason.as_deref().map(|reason| match reason {
+        "new" => "not built before",
+        "changed" => "an input changed",
+        "lost" => "its result was lost from the store",
+        "path" => "its output has the checkout's path in it",
+        other => other,
+    });
+    let waited = action.waited_for.as_ref().map(|run| format!("run {run}"));
+    let notes: Vec<&str> = [reason, changed.map(String::as_str), waited.as_deref()]
+        .into_iter()
+        .flatten()
+        .filter(|note| !note.is_empty())
+        .collect();
+    if !notes.is_empty() {
+        line.push_str(&format!(": {}", notes.join("; ")));
     }
     line.push('\n');
     line
@@ -100,7 +121,7 @@ fn flatten(name: &str, value: &Value, into: &mut Vec<(String, String)>) {
     match value {
         Value::Object(fields) => {
             for (field, value) in fields {
-                let field = field.replace('_', " ");
+                let field = field.trim_end_matches("_bytes").replace('_', " ");
                 let name = if name.is_empty() {
                     field
                 } else {
@@ -136,34 +157,37 @@ mod tests {
     fn it_says_what_was_built_and_why() {
         let text = r#"{
             "schema": 1, "run_id": "r-1", "success": true, "duration_ms": 830, "added": [],
+            "plan": "memo", "errors": [],
             "totals": {"actions": 3, "hit": 1, "built": 1, "waited": 1, "failed": 0, "skipped": 0},
             "actions": [
-                {"id": 0, "package": "memchr v2.7.4", "kind": "compile", "outcome": "hit",
-                 "key": "aa", "reason": null, "duration_ms": 0},
-                {"id": 1, "package": "ripgrep v15.1.0", "unit": "bin rg", "kind": "compile",
-                 "outcome": "built", "key": "bb", "reason": "crates/core/main.rs changed",
+                {"id": "m", "package": "memchr 2.7.4", "unit": "lib", "kind": "compile",
+                 "outcome": "hit", "key": "aa", "reason": null, "duration_ms": 0},
+                {"id": "r", "package": "ripgrep 15.1.0", "unit": "bin \"rg\"",
+                 "kind": "compile", "outcome": "built", "key": "bb", "reason": "changed",
                  "duration_ms": 810.5},
-                {"id": 2, "package": "globset v0.4.18", "kind": "compile", "outcome": "waited",
-                 "key": "cc", "duration_ms": 12}
+                {"id": "g", "package": "globset 0.4.18", "kind": "compile",
+                 "outcome": "waited", "key": "cc", "waited_for": "r-0", "duration_ms": 12}
             ],
-            "transfer": {"direct": 3145728, "relayed": 0, "placed": {"linked": 1024}}
+            "transfer": {"direct_bytes": 3145728, "relayed_bytes": 0, "placed_bytes": 1024}
         }"#;
         let report = report::parse(text, Path::new("r")).unwrap();
+        let changed = HashMap::from([("r".to_owned(), "main.rs changed".to_owned())]);
         assert_eq!(
-            told(&report),
+            told(&report, &changed),
             "Run r-1 succeeded in 0.83s
 Actions 3: 1 hit, 1 built, 1 waited for
+Plan remembered
 
 Built
-     0.81s  ripgrep v15.1.0 (compile bin rg): crates/core/main.rs changed
+     0.81s  ripgrep 15.1.0 (bin \"rg\"): an input changed; main.rs changed
 
 Waited for another build
-     0.01s  globset v0.4.18 (compile)
+     0.01s  globset 0.4.18 (compile): run r-0
 
 Moved
   direct: 3.0 MiB
   relayed: 0 B
-  placed, linked: 1.0 KiB
+  placed: 1.0 KiB
 "
         );
     }

@@ -9,7 +9,7 @@ pub(crate) mod stop;
 
 use std::time::Instant;
 
-use crate::home::Home;
+use crate::connect::Connector;
 use crate::output::Shell;
 use crate::request::Caller;
 use crate::signals::Signals;
@@ -20,8 +20,8 @@ pub(crate) struct Context<'a> {
     pub(crate) shell: &'a mut Shell,
     /// Who asks.
     pub(crate) caller: Caller,
-    /// Where the daemons live.
-    pub(crate) home: Home,
+    /// The way to the orchestrator.
+    pub(crate) aether: Connector,
     /// Whether vx was told to end; commands are dropped then, so only those that can't be
     /// dropped halfway need to look.
     pub(crate) signals: &'a mut Signals,

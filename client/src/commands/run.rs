@@ -9,7 +9,6 @@ use std::process::Command;
 
 use super::Context;
 use crate::args::RunArgs;
-use crate::connect;
 use crate::error::{CommandError, CommandResult};
 
 /// Builds and runs; returns only when the program can't be run.
@@ -17,7 +16,7 @@ pub(crate) async fn run(context: Context<'_>, args: &RunArgs) -> CommandResult {
     let ask = args.ask()?;
     let selection = ask.selection.clone();
     let request = context.caller.request(ask.selection, ask.schedule);
-    let orchestrator = connect::start(&context.home, context.shell).await?;
+    let orchestrator = context.aether.start(context.shell).await?;
     let outcome =
         super::build::build(&*orchestrator, request, context.shell, context.started).await?;
     let executable = choose::choose(&outcome.executables, &selection)?;

@@ -5,7 +5,7 @@ use vx_core::orchestrator::OrchestratorStatus;
 
 use super::Context;
 use crate::args::StatusArgs;
-use crate::connect::{self, Found};
+use crate::connect::Found;
 use crate::error::{CommandError, CommandResult};
 use crate::output::{self, bytes};
 
@@ -27,17 +27,16 @@ struct Answer {
 /// Prints who runs.
 pub(crate) async fn run(context: Context<'_>, args: &StatusArgs) -> CommandResult {
     let mut answer = Answer {
-        home: context.home.path().display().to_string(),
+        home: context.aether.home().path().display().to_string(),
         running: false,
         other_build: None,
         orchestrator: None,
     };
-    match connect::find(&context.home).await? {
+    match context.aether.find().await? {
         Found::Nobody => {}
-        Found::OtherBuild(other) => answer.other_build = Some(other.description()),
-        Found::Ours(found) => {
-            let status = found
-                .orchestrator()
+        Found::OtherBuild(other) => answer.other_build = Some(other.to_string()),
+        Found::Ours(orchestrator) => {
+            let status = orchestrator
                 .status()
                 .await
                 .map_err(|error| CommandError::service("asking for its status", &error))?;

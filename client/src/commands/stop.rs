@@ -1,31 +1,20 @@
 //! `vx stop`: ends the daemons and waits until they are gone. It starts none.
 
 use super::Context;
-use crate::connect::{self, Found};
-use crate::error::{CommandError, CommandResult};
+use crate::error::CommandResult;
 
-/// Ends them.
+/// Ends them, of whatever build they are.
 pub(crate) async fn run(context: Context<'_>) -> CommandResult {
-    match connect::find(&context.home).await? {
-        Found::Nobody => {
-            context
-                .shell
-                .status("Stopped", "already: vx-aether does not run");
-            return Ok(());
-        }
-        Found::OtherBuild(other) => other.drain(context.shell).await?,
-        Found::Ours(found) => {
-            let process = found.process()?;
-            found
-                .orchestrator()
-                .stop()
-                .await
-                .map_err(|error| CommandError::service("stopping", &error))?;
-            process.ended(context.shell).await?;
-        }
+    if context.aether.leave(context.shell).await? {
+        context
+            .shell
+            .status("Stopped", "vx-aether and the services it started");
+    } else {
+        let home = context.aether.home().path().display();
+        context.shell.status(
+            "Stopped",
+            &format!("already: vx-aether does not run in {home}"),
+        );
     }
-    context
-        .shell
-        .status("Stopped", "vx-aether and the services it started");
     Ok(())
 }

@@ -14,7 +14,8 @@ use std::sync::Arc;
 use vx_core::orchestrator::Orchestrator;
 use vx_rpc::daemon;
 
-use self::dial::Peer;
+pub(crate) use self::dial::Found;
+use self::dial::Wire;
 use self::lock::Lock;
 use self::process::Process;
 use crate::error::{CommandError, CommandResult};
@@ -27,102 +28,89 @@ const PROGRAM: &str = "vx-aether";
 /// The variable that names another program.
 const PROGRAM_VARIABLE: &str = "VX_AETHER_BIN";
 
-/// Who listens in a home.
-pub(crate) enum Found {
-    /// Nobody.
-    Nobody,
-    /// An orchestrator of another build of vx, which only drains for us.
-    OtherBuild(Other),
-    /// One of this build.
-    Ours(Running),
+/// The way to the orchestrator of one home. Dropping it closes the connections, and with them
+/// cancels what was asked for.
+pub(crate) struct Connector {
+    home: Home,
+    wire: Wire,
 }
 
-/// An orchestrator of this build.
-pub(crate) struct Running {
-    orchestrator: Arc<dyn Orchestrator>,
-    pid: u32,
-}
-
-impl Running {
-    /// What it offers.
-    pub(crate) fn orchestrator(&self) -> &dyn Orchestrator {
-        &*self.orchestrator
+impl Connector {
+    /// To be called on the runtime that shows what happens.
+    pub(crate) fn new(home: Home) -> CommandResult<Self> {
+        let wire = Wire::new(&home)?;
+        Ok(Self { home, wire })
     }
 
-    /// Its process, to wait for.
-    pub(crate) fn process(&self) -> CommandResult<Process> {
-        Process::open(self.pid)
-    }
-}
-
-/// An orchestrator of another build.
-pub(crate) struct Other(Peer);
-
-impl Other {
-    /// Who it is.
-    pub(crate) fn description(&self) -> String {
-        self.0.description()
+    /// The home.
+    pub(crate) fn home(&self) -> &Home {
+        &self.home
     }
 
-    /// Has it finish its builds and leave, and waits until it is gone.
-    pub(crate) async fn drain(self, shell: &mut Shell) -> CommandResult {
-        let process = Process::open(self.0.pid())?;
-        self.0.drain().await?;
-        process.ended(shell).await
+    /// Looks who listens; starts nobody.
+    pub(crate) async fn find(&self) -> CommandResult<Found> {
+        self.wire.find().await
     }
-}
 
-/// Looks who listens; starts nobody.
-pub(crate) async fn find(home: &Home) -> CommandResult<Found> {
-    let Some(peer) = dial::dial(&home.socket()).await? else {
-        return Ok(Found::Nobody);
-    };
-    if !peer.is_of_this_build() {
-        return Ok(Found::OtherBuild(Other(peer)));
-    }
-    let pid = peer.pid();
-    let orchestrator = peer.orchestrator(&home.secret()).await?;
-    Ok(Found::Ours(Running { orchestrator, pid }))
-}
-
-/// The orchestrator; where nobody listens it is started, and another build's is replaced.
-pub(crate) async fn start(home: &Home, shell: &mut Shell) -> CommandResult<Arc<dyn Orchestrator>> {
-    home.prepare()?;
-    if let Found::Ours(running) = find(home).await? {
-        return Ok(running.orchestrator);
-    }
-    // One vx at a time starts it; the others find it started. The lock goes with this process.
-    let _starting = Lock::wait(&home.start_lock(), shell, "another vx to start vx-aether").await?;
-    match find(home).await? {
-        Found::Ours(running) => return Ok(running.orchestrator),
-        Found::OtherBuild(other) => {
-            shell.waiting(
-                "Replacing",
-                &format!("{} by this build's", other.description()),
-            );
-            other.drain(shell).await?;
+    /// The orchestrator; where nobody listens it is started, and another build's is replaced.
+    pub(crate) async fn start(&self, shell: &mut Shell) -> CommandResult<Arc<dyn Orchestrator>> {
+        if let Found::Ours(orchestrator) = self.find().await? {
+            return Ok(orchestrator);
         }
-        Found::Nobody => {}
-    }
-    // One that leaves no longer listens, and holds its socket's lock until it is gone.
-    let leaving = Lock::wait(&home.socket_lock(), shell, "the last vx-aether to leave").await?;
-    drop(leaving);
-    let started = spawn(home).await;
-    match find(home).await? {
-        Found::Ours(running) => Ok(running.orchestrator),
-        Found::OtherBuild(other) => Err(CommandError::engine(format!(
-            "{} took the place of the one vx started",
-            other.description()
-        ))
-        .help("don't use two builds of vx in one VX_HOME at the same time")),
-        // Where another was started by hand in the meantime this one's failure is no matter.
-        Found::Nobody => {
-            started?;
-            Err(
-                CommandError::engine("vx-aether was ready and is gone already")
-                    .help(format!("see {}", home.log().display())),
-            )
+        self.home.prepare()?;
+        // One vx at a time starts it; the others find it started. The lock goes with this
+        // process.
+        let _starting = Lock::wait(
+            &self.home.start_lock(),
+            shell,
+            "another vx to start vx-aether",
+        )
+        .await?;
+        match self.find().await? {
+            Found::Ours(orchestrator) => return Ok(orchestrator),
+            Found::OtherBuild(theirs) => {
+                shell.waiting("Replacing", &format!("{theirs} by this build's"));
+                self.leave(shell).await?;
+            }
+            Found::Nobody => {}
         }
+        // One that leaves no longer listens, and holds its socket's lock until it is gone.
+        let leaving = Lock::wait(
+            &self.home.socket_lock(),
+            shell,
+            "the last vx-aether to leave",
+        )
+        .await?;
+        drop(leaving);
+        let started = spawn(&self.home).await;
+        match self.find().await? {
+            Found::Ours(orchestrator) => Ok(orchestrator),
+            Found::OtherBuild(theirs) => Err(CommandError::engine(format!(
+                "{theirs} took the place of the one vx started"
+            ))
+            .help("don't use two builds of vx in one VX_HOME at the same time")),
+            // Only now: where another was started by hand in the meantime, this one's failure
+            // is no matter.
+            Found::Nobody => {
+                started?;
+                Err(
+                    CommandError::engine("vx-aether was ready and is gone already")
+                        .help(format!("see {}", self.home.log().display())),
+                )
+            }
+        }
+    }
+
+    /// Has whoever listens, of whatever build, finish its builds and leave, and waits until it
+    /// is gone. `false` when nobody listens.
+    pub(crate) async fn leave(&self, shell: &mut Shell) -> CommandResult<bool> {
+        let Some(theirs) = self.wire.hello().await? else {
+            return Ok(false);
+        };
+        let process = Process::open(theirs.pid)?;
+        self.wire.ask_to_leave().await?;
+        process.ended(shell).await?;
+        Ok(true)
     }
 }
 

@@ -7,15 +7,12 @@ use clap::ValueEnum;
 use crate::args::TerminalArgs;
 use crate::error::{CommandError, CommandResult};
 
-/// `--color`.
+/// `--color`; the values have no help of their own, as they say it themselves.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ColorChoice {
-    /// Where the terminal has them.
     #[default]
     Auto,
-    /// Everywhere.
     Always,
-    /// Nowhere.
     Never,
 }
 
