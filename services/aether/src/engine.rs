@@ -341,7 +341,7 @@ fn executables(context: &BuildContext) -> Vec<Executable> {
                     .join(name)
                     .to_string_lossy()
                     .into_owned(),
-                default_run: None,
+                default_run: package.default_run.clone(),
             });
         }
     }

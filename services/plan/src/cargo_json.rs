@@ -98,6 +98,8 @@ pub(crate) struct MetadataPackage {
     pub(crate) license_file: Option<String>,
     pub(crate) readme: Option<String>,
     pub(crate) rust_version: Option<String>,
+    #[serde(default)]
+    pub(crate) default_run: Option<String>,
 }
 
 #[derive(Deserialize)]

@@ -76,6 +76,8 @@ pub struct Package {
     pub targets: Vec<PackageTarget>,
     /// The `rust-version` key.
     pub rust_version: Option<String>,
+    /// The `default-run` key.
+    pub default_run: Option<String>,
     /// The flags that its `[lints]` tables amount to.
     pub lint_flags: Vec<String>,
     /// `CARGO_PKG_*` but name and version, in cargo's order.

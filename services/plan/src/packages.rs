@@ -99,6 +99,7 @@ pub(crate) fn package(
         features: found.features.keys().cloned().collect(),
         targets: found.targets.iter().map(package_target).collect(),
         rust_version: found.rust_version.clone(),
+        default_run: found.default_run.clone(),
         lint_flags: lint_flags(manifest)?,
         metadata_env: metadata_env(found),
         found_at: workspace.plan_path(dir)?,

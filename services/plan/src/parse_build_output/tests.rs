@@ -24,6 +24,7 @@ fn package(rust_version: Option<&str>) -> Package {
             target("p-lib", TargetKind::Lib(vec!["lib".to_owned()])),
         ],
         rust_version: rust_version.map(str::to_owned),
+        default_run: None,
         lint_flags: Vec::new(),
         metadata_env: Vec::new(),
         found_at: PlanPath::Checkout(String::new()),
