@@ -35,6 +35,10 @@ pub const READY_OPTION: &str = "--ready-fd";
 /// The variable that says what is logged, in `tracing`'s filter language.
 pub const LOG_VARIABLE: &str = "VX_LOG";
 
+/// The variable that tells a daemon the path of the log it was given, so that it can keep it
+/// bounded.
+pub const LOG_FILE_VARIABLE: &str = "VX_LOG_FILE";
+
 /// A log's size before it is rotated, in bytes; one older file is kept beside it. Enough for
 /// days of warnings, small enough not to matter on a disk.
 pub const LOG_LIMIT: u64 = 4 * 1024 * 1024;
@@ -166,7 +170,8 @@ pub fn shutdown_signal() -> impl Future<Output = ()> + Send {
     }
 }
 
-/// Starts logging: to `path`, kept under `limit` bytes, or to standard error without a path.
+/// Starts logging: to `path`, kept under `limit` bytes; without a path to the log that
+/// [`spawn`] gave this process, bounded likewise, and without that to standard error.
 ///
 /// # Errors
 /// When the file can't be opened, or this process logs already.
@@ -176,7 +181,8 @@ pub fn init_log(path: Option<&Path>, limit: u64) -> io::Result<()> {
         .with_env_filter(filter)
         .with_ansi(false)
         .with_target(true);
-    let done = match path {
+    let given = std::env::var_os(LOG_FILE_VARIABLE).map(PathBuf::from);
+    let done = match path.or(given.as_deref()) {
         Some(path) => builder
             .with_writer(RotatingLog::open(path, limit)?)
             .try_init(),
@@ -402,6 +408,10 @@ async fn start(
         .stdin(Stdio::null())
         .stdout(out)
         .stderr(err);
+    match log {
+        Some(path) => command.env(LOG_FILE_VARIABLE, path),
+        None => command.env_remove(LOG_FILE_VARIABLE),
+    };
     let mut kept = vec![ready_write.as_raw_fd()];
     if let Some(lifeline) = lifeline {
         command
