@@ -27,6 +27,8 @@ mod line;
 pub mod secret;
 mod server;
 mod socket;
+#[cfg(test)]
+mod tests;
 mod vat;
 mod wire;
 
