@@ -10,6 +10,7 @@
 //! | what is known of it, and survives | [`state`], [`index`], [`keeper`] |
 //! | what goes when it grows too large | [`evict`] |
 //! | what its holders can do | [`store`], [`results`], [`claims`], [`place`] |
+//! | its process | [`serve`] |
 //! | every bound | [`limits`] |
 
 mod blobs;
@@ -26,6 +27,7 @@ mod publish;
 mod read;
 mod records;
 mod results;
+pub mod serve;
 mod service;
 mod shared;
 mod stamp;

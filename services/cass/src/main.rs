@@ -1,0 +1,5 @@
+//! The store's program.
+
+fn main() -> std::process::ExitCode {
+    vx_cass::serve::main()
+}
