@@ -209,7 +209,7 @@ mod tests {
         let first = Directory::open(&path).unwrap();
         let scratch = first.scratch().unwrap();
         let inner = scratch.make("closed/inner").unwrap();
-        fs::set_permissions(inner.parent().unwrap(), fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(inner.parent().unwrap(), fs::Permissions::from_mode(0o000)).unwrap();
         assert!(matches!(
             Directory::open(&path),
             Err(DirectoryError::Held(_))

@@ -353,11 +353,18 @@ impl Bench {
     }
 }
 
+/// Defines `no`, which ends a script whose command should have failed; the shell itself lets
+/// a script go on after `! command`.
+const PRELUDE: &str =
+    "no() { if \"$@\" 2>/dev/null; then echo \"this worked: $*\" >&2; exit 9; fi; }; ";
+
 /// An action that runs a shell script.
 pub fn shell(script: &str) -> ActionSpec {
     ActionSpec {
         label: "test".to_owned(),
-        argv: ["/bin/sh", "-ec", script].map(str::to_owned).to_vec(),
+        argv: ["/bin/sh", "-ec", &format!("{PRELUDE}{script}")]
+            .map(str::to_owned)
+            .to_vec(),
         env: vec![
             ("PATH".to_owned(), places::PATH.to_owned()),
             ("HOME".to_owned(), places::HOME.to_owned()),
