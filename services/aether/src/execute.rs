@@ -30,6 +30,9 @@ use crate::statcache::coarse_now_ns;
 /// under it, before vx goes on without publishing.
 const MAX_ATTEMPTS: usize = 5;
 
+/// How long one call waits for another home that runs the same action; then it asks again.
+const CLAIM_WAIT: std::time::Duration = std::time::Duration::from_secs(30);
+
 /// How an execution ended.
 #[derive(Debug)]
 pub(crate) enum ExecutionEnd {
@@ -48,6 +51,8 @@ pub(crate) enum ExecutionEnd {
     Lost(Vec<Digest>),
     /// Metadata it was started on did not stand.
     Stale,
+    /// Another home of the same store was running it; its result may be there now.
+    Elsewhere,
     /// A service is gone.
     Disconnected(ServiceError),
     /// vx can't run it, whatever is tried.
@@ -98,11 +103,31 @@ pub(crate) struct Job {
 /// Runs a job to its end.
 pub(crate) async fn run(job: Job, progress: watch::Sender<Progress>) -> ExecutionEnd {
     let session = job.context.session();
-    match attempt_until_settled(&job, &*session, &progress).await {
+    let ended = if session.shared() {
+        claim_and_attempt(&job, &*session, &progress).await
+    } else {
+        attempt_until_settled(&job, &*session, &progress).await
+    };
+    match ended {
         Ok(end) => end,
         Err(error) if is_lost(&error) => ExecutionEnd::Disconnected(error),
         Err(error) => ExecutionEnd::Broken(error.to_string()),
     }
+}
+
+/// Where other homes use the store too, one of them runs an action and the others wait.
+async fn claim_and_attempt(
+    job: &Job,
+    session: &dyn Session,
+    progress: &watch::Sender<Progress>,
+) -> ServiceResult<ExecutionEnd> {
+    let results = session.results();
+    if !results.claim(job.fingerprint, CLAIM_WAIT).await? {
+        return Ok(ExecutionEnd::Elsewhere);
+    }
+    let ended = attempt_until_settled(job, session, progress).await;
+    results.release(job.fingerprint).await?;
+    ended
 }
 
 /// Whether the services behind a session are gone, so that a new one may succeed.
@@ -408,9 +433,6 @@ async fn publish(
     let name = RecordName::from(job.context.graph.statics[job.unit]);
     let record = postcard::to_stdvec(set).expect("plain values always encode");
     results.record(name, Bytes::from(record)).await?;
-    if session.shared() {
-        results.release(job.fingerprint).await?;
-    }
     if let Some(payload) = Payload::decode(&standing.payload) {
         finished.payload = payload;
         finished.result = standing;

@@ -434,6 +434,11 @@ impl<'a> Scheduler<'a> {
                 self.reset(unit, "inputs were lost")?;
                 self.produce_again(&producers)?;
             }
+            ExecutionEnd::Elsewhere => {
+                self.units[unit].waited_for = Some("another home".to_owned());
+                self.narrator.waits(unit, "another home");
+                self.wait_again(unit);
+            }
             ExecutionEnd::Stale => self.reset(unit, "metadata it was started on did not stand")?,
             ExecutionEnd::Disconnected(error) => self.recover(error.clone()).await?,
             ExecutionEnd::Broken(why) => return Err(EngineFault::Stuck(why.clone())),
@@ -521,10 +526,15 @@ impl<'a> Scheduler<'a> {
             )));
         }
         tracing::debug!(unit = %self.context.package_label(unit), why, "waits again");
+        self.wait_again(unit);
+        Ok(())
+    }
+
+    fn wait_again(&mut self, unit: usize) {
+        let state = &mut self.units[unit];
         state.generation += 1;
         state.phase = Phase::Waiting;
         self.dirty.insert(unit);
-        Ok(())
     }
 
     fn skip_consumers(&mut self, failed: usize) {
