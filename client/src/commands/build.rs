@@ -92,11 +92,9 @@ impl BuildObserver for Forward {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use vx_core::orchestrator::{BuildFailure, MessageLevel};
 
-    use vx_core::orchestrator::{BuildFailure, MessageLevel, Selection, Totals};
-
-    use super::super::test_support::Scripted;
+    use super::super::test_support::{Scripted, request, succeeded};
     use super::*;
     use crate::output::test_support::Screen;
     use crate::output::{Look, Verbosity};
@@ -107,26 +105,10 @@ mod tests {
         progress: false,
     };
 
-    fn request() -> BuildRequest {
-        BuildRequest {
-            cwd: "/w".to_owned(),
-            env: Default::default(),
-            umask: 0o022,
-            selection: Selection::default(),
-            jobs: None,
-            keep_going: false,
-            settings: Default::default(),
-        }
-    }
-
     fn outcome(result: Result<(), BuildFailure>) -> BuildOutcome {
         BuildOutcome {
             result,
-            profile: "dev profile [unoptimized]".to_owned(),
-            executables: vec![],
-            report: String::new(),
-            duration: Duration::ZERO,
-            totals: Totals::default(),
+            ..succeeded()
         }
     }
 

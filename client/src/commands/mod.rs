@@ -31,14 +31,41 @@ pub(crate) struct Context<'a> {
 
 #[cfg(test)]
 pub(crate) mod test_support {
+    use std::collections::BTreeMap;
     use std::sync::{Arc, Mutex};
+    use std::time::Duration;
 
     use async_trait::async_trait;
     use vx_core::orchestrator::{
         BuildEvent, BuildObserver, BuildOutcome, BuildRequest, Orchestrator, OrchestratorStatus,
-        Project,
+        Project, Selection, Totals,
     };
     use vx_core::{ServiceError, ServiceResult};
+
+    /// A request for anything.
+    pub(crate) fn request() -> BuildRequest {
+        BuildRequest {
+            cwd: "/w".to_owned(),
+            env: BTreeMap::new(),
+            umask: 0o022,
+            selection: Selection::default(),
+            jobs: None,
+            keep_going: false,
+            settings: BTreeMap::new(),
+        }
+    }
+
+    /// A build of nothing that succeeded.
+    pub(crate) fn succeeded() -> BuildOutcome {
+        BuildOutcome {
+            result: Ok(()),
+            profile: "dev profile [unoptimized]".to_owned(),
+            executables: vec![],
+            report: String::new(),
+            duration: Duration::ZERO,
+            totals: Totals::default(),
+        }
+    }
 
     /// An orchestrator that tells what it was told to tell.
     pub(crate) struct Scripted {

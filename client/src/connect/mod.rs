@@ -8,7 +8,7 @@ mod lock;
 mod process;
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use vx_core::orchestrator::Orchestrator;
@@ -82,7 +82,11 @@ impl Connector {
         )
         .await?;
         drop(leaving);
-        let started = spawn(&self.home).await;
+        let program = program(
+            std::env::var_os(PROGRAM_VARIABLE),
+            std::env::current_exe().ok(),
+        );
+        let started = spawn(&self.home, &program).await;
         match self.find().await? {
             Found::Ours(orchestrator) => Ok(orchestrator),
             Found::OtherBuild(theirs) => Err(CommandError::engine(format!(
@@ -114,13 +118,9 @@ impl Connector {
     }
 }
 
-async fn spawn(home: &Home) -> CommandResult {
-    let program = program(
-        std::env::var_os(PROGRAM_VARIABLE),
-        std::env::current_exe().ok(),
-    );
+async fn spawn(home: &Home, program: &Path) -> CommandResult {
     let args = [OsString::from("--home"), home.path().into()];
-    daemon::spawn_free(&program, &args, Some(&home.log()))
+    daemon::spawn_free(program, &args, Some(&home.log()))
         .await
         .map(drop)
         .map_err(|error| spawn_failed(home, &error))
@@ -149,18 +149,4 @@ fn program(named: Option<OsString>, this: Option<PathBuf>) -> PathBuf {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::path::Path;
-
-    use super::*;
-
-    #[test]
-    fn the_program_is_beside_vx_unless_it_is_named() {
-        let beside = program(None, Some("/opt/bin/vx".into()));
-        assert_eq!(beside, Path::new("/opt/bin/vx-aether"));
-        let beside = program(Some("".into()), Some("/opt/bin/vx".into()));
-        assert_eq!(beside, Path::new("/opt/bin/vx-aether"));
-        let named = program(Some("/x/a".into()), Some("/opt/bin/vx".into()));
-        assert_eq!(named, Path::new("/x/a"));
-    }
-}
+mod tests;
