@@ -86,7 +86,7 @@ fn base_args(plan: &Plan, unit: usize, inputs: &CompileInputs, argv: &mut Vec<St
         .to_owned(),
     );
     profile_args(plan, this, package, argv);
-    feature_args(this, package, argv);
+    feature_args(plan, this, package, argv);
     codegen(argv, format!("metadata={}", this.metadata));
     if this.hashed_names {
         codegen(argv, format!("extra-filename=-{}", this.identity));
@@ -144,9 +144,22 @@ fn profile_args(plan: &Plan, this: &Unit, package: &Package, argv: &mut Vec<Stri
             codegen(argv, format!("split-debuginfo={split}"));
         }
     }
-    argv.extend(package.lint_flags.iter().cloned());
+    lint_args(plan, package, argv);
     argv.extend(profile.rustflags.iter().cloned());
     check_args(this, argv);
+}
+
+/// An older cargo knows no `check-cfg` in lints either.
+fn lint_args(plan: &Plan, package: &Package, argv: &mut Vec<String>) {
+    let known = checks_cfgs(plan);
+    let mut flags = package.lint_flags.iter();
+    while let Some(flag) = flags.next() {
+        if flag == "--check-cfg" && !known {
+            flags.next();
+            continue;
+        }
+        argv.push(flag.clone());
+    }
 }
 
 fn lto_args(lto: &Lto, argv: &mut Vec<String>) {
@@ -182,9 +195,12 @@ fn check_args(this: &Unit, argv: &mut Vec<String>) {
     }
 }
 
-fn feature_args(this: &Unit, package: &Package, argv: &mut Vec<String>) {
+fn feature_args(plan: &Plan, this: &Unit, package: &Package, argv: &mut Vec<String>) {
     for feature in &this.features {
         push(argv, &["--cfg", &format!("feature=\"{feature}\"")]);
+    }
+    if !checks_cfgs(plan) {
+        return;
     }
     let declared: Vec<String> = package
         .features
@@ -196,6 +212,19 @@ fn feature_args(this: &Unit, package: &Package, argv: &mut Vec<String>) {
         argv,
         &["--check-cfg", "cfg(docsrs,test)", "--check-cfg", &declared],
     );
+}
+
+/// `--check-cfg` is stable since Rust 1.80; an older rustc refuses it.
+fn checks_cfgs(plan: &Plan) -> bool {
+    let release = plan
+        .rustc_version
+        .lines()
+        .find_map(|line| line.strip_prefix("release: "));
+    let mut numbers = release
+        .unwrap_or_default()
+        .split('.')
+        .map(|part| part.parse::<u32>().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= (1, 80)
 }
 
 fn dependency_args(plan: &Plan, this: &Unit, argv: &mut Vec<String>) {

@@ -126,23 +126,18 @@ impl Inputs<'_> {
             }
         }
         UP_THE_PARENTS.iter().for_each(|name| self.chain(name));
-        // Cargo's home and included files, wherever they are.
-        let files = workspace
-            .config
-            .files
-            .iter()
-            .chain(&workspace.config.absent);
-        let elsewhere: Vec<PathBuf> = files
-            .filter(|path| !self.is_covered(path))
-            .cloned()
-            .collect();
-        elsewhere
-            .iter()
+        // Cargo's home and included files, wherever they are. A file up the parents is named
+        // twice, by its place too: relative paths in it are meant from there.
+        let absent = workspace.config.absent.iter();
+        let absent = absent.filter(|path| !self.is_chained(path));
+        let files: Vec<&PathBuf> = workspace.config.files.iter().chain(absent).collect();
+        files
+            .into_iter()
             .try_for_each(|path| self.content_or_absent(path))
     }
 
     /// Whether a file up the parents is part of a chain already.
-    fn is_covered(&self, path: &Path) -> bool {
+    fn is_chained(&self, path: &Path) -> bool {
         let chains = UP_THE_PARENTS
             .iter()
             .map(|name| PlanPath::Parents((*name).to_owned()));

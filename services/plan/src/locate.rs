@@ -151,11 +151,19 @@ fn checkout_of(root: &Path, env: &BTreeMap<String, String>) -> Result<PathBuf, P
             common.pop();
         }
     }
-    Ok(if refused(&common) {
-        root.to_owned()
-    } else {
-        common
-    })
+    if !refused(&common) {
+        return Ok(common);
+    }
+    if refused(root) {
+        return Err(PlanError::Unsupported {
+            what: format!(
+                "a workspace whose root `{}` holds a home directory",
+                root.display()
+            ),
+            advice: "move the workspace into a directory of its own".to_owned(),
+        });
+    }
+    Ok(root.to_owned())
 }
 
 /// Directories of path packages that a workspace's manifests name, all the way down.

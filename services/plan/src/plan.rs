@@ -13,7 +13,7 @@ use crate::identity::name_units;
 use crate::inputs::inputs;
 use crate::locate::{Workspace, read_manifest};
 use crate::lto;
-use crate::model::{Mode, PLAN_VERSION, Plan};
+use crate::model::{InputKind, Mode, PLAN_VERSION, Plan, PlanInput, PlanPath};
 use crate::overrides;
 use crate::packages::{Checksums, package};
 use crate::paths::{replace_path, text};
@@ -199,6 +199,12 @@ fn assemble(
     name_units(&mut units, &packages, &workspace.toolchain.rustc_version);
 
     let env = passed_on(request, workspace)?;
+    let mut inputs = inputs(workspace, &metadata)?;
+    let values = env
+        .iter()
+        .map(|(_, value)| value)
+        .chain(platforms.iter().flat_map(|p| &p.linker));
+    inputs.extend(bound_to_home(workspace, values)?);
     let profile = request.selection.profile_name().to_owned();
     let workspace_dir = text(
         workspace
@@ -219,11 +225,38 @@ fn assemble(
         env_inputs: workspace.config.tables_and_keys(&["env"]),
         env,
         target_dir: target_dir.ok().map(text).transpose()?.map(str::to_owned),
-        inputs: inputs(workspace, &metadata)?,
+        inputs,
         messages,
         packages,
         units,
     })
+}
+
+/// Relative paths in the configuration of cargo's home are meant from the directory above it.
+/// A plan with such a path serves that home alone, not any of the same content.
+fn bound_to_home<'a>(
+    workspace: &Workspace,
+    mut values: impl Iterator<Item = &'a String>,
+) -> Result<Option<PlanInput>, PlanError> {
+    let above = workspace
+        .cargo_home
+        .parent()
+        .filter(|dir| dir.parent().is_some());
+    let file = workspace
+        .config
+        .files
+        .iter()
+        .find(|file| file.starts_with(&workspace.cargo_home));
+    let (Some(above), Some(file)) = (above, file) else {
+        return Ok(None);
+    };
+    if !values.any(|value| value.contains(&*above.to_string_lossy())) {
+        return Ok(None);
+    }
+    Ok(Some(PlanInput {
+        path: PlanPath::Host(text(file)?.to_owned()),
+        kind: InputKind::Content,
+    }))
 }
 
 /// Cargo's names of directories.

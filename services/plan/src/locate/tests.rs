@@ -77,4 +77,5 @@ fn without_git_path_packages_widen_the_checkout() {
         root.join("all")
     );
     assert_eq!(checkout_of(&ws, &home(&root.join("all"))).unwrap(), ws);
+    assert!(checkout_of(&ws, &home(&ws)).is_err());
 }

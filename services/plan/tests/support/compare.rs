@@ -146,6 +146,7 @@ impl Side {
             let near = counts
                 .iter()
                 .filter(|(_, count)| **count < 0)
+                .filter(|(other, _)| other.get(2) == argv.get(2))
                 .max_by_key(|(other, _)| other.iter().filter(|arg| argv.contains(arg)).count());
             if let Some((near, _)) = near {
                 let only = |a: &[String], b: &[String]| -> Vec<String> {
