@@ -14,7 +14,9 @@ pub(crate) const PROGRAMS: [&str; 4] = ["vx", "vx-aether", "vx-cass", "vx-rhea"]
 /// Builds them optimised and gives the directory they lie in.
 pub(crate) fn release() -> Result<PathBuf> {
     let mut cargo = workspace::cargo();
-    cargo.args(["build", "--release", "--locked"]).env("VX_BUILD_ID", build_id()?);
+    cargo
+        .args(["build", "--release", "--locked"])
+        .env("VX_BUILD_ID", build_id()?);
     for program in PROGRAMS {
         cargo.args(["-p", program]);
     }
@@ -32,7 +34,11 @@ fn build_id() -> Result<String> {
     for source in SOURCES {
         digest(&workspace::root().join(source), &mut hasher)?;
     }
-    Ok(format!("{}+{:016x}", env!("CARGO_PKG_VERSION"), hasher.finish()))
+    Ok(format!(
+        "{}+{:016x}",
+        env!("CARGO_PKG_VERSION"),
+        hasher.finish()
+    ))
 }
 
 fn digest(path: &Path, hasher: &mut DefaultHasher) -> Result<()> {
