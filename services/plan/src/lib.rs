@@ -32,6 +32,7 @@ mod locate;
 mod lto;
 mod model;
 mod needs;
+mod observe;
 mod outputs;
 mod overrides;
 mod packages;
@@ -55,6 +56,7 @@ pub use invocation::{CompileInputs, Invocation};
 pub use locate::{Workspace, locate};
 pub use model::*;
 pub use needs::{Needs, needs};
+pub use observe::observe;
 pub use outputs::{
     OutputFile, OutputKind, build_script_program, dep_info_name, out_dir, outputs, pipelined_output,
 };

@@ -116,6 +116,39 @@ fn first_difference(one: &Plan, other: &Plan) -> String {
         .unwrap_or_default()
 }
 
+/// Edits that change what cargo builds are noticed; others are not.
+#[test]
+fn edits_that_matter_are_observed() {
+    let (_dir, root) = project();
+    let planned = planned(request(&root.join("ws"), Selection::default()));
+    let state = || -> Vec<[u8; 32]> {
+        planned
+            .plan
+            .inputs
+            .iter()
+            .map(|input| vx_plan::observe(&planned.workspace, input))
+            .collect()
+    };
+    let mut before = state();
+    let mut noticed = |path: &str, text: &str| {
+        let path = root.join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+        let now = state();
+        std::mem::replace(&mut before, now.clone()) != now
+    };
+    assert!(!noticed("ws/app/src/main.rs", "fn main() { }"));
+    assert!(!noticed("ws/app/src/other.rs", ""));
+    assert!(noticed("ws/app/src/bin/new.rs", "fn main() {}"));
+    assert!(noticed("ws/app/tests/it.rs", ""));
+    assert!(noticed("ws/crates/new/Cargo.toml", "[package]"));
+    assert!(noticed("outside/build.rs", "fn main() {}"));
+    assert!(noticed(".cargo/config.toml", "[build]"));
+    assert!(noticed("ws/rust-toolchain.toml", "[toolchain]"));
+    assert!(!noticed("../Cargo.toml", ""));
+    assert!(noticed("../.cargo/config.toml", "[build]"));
+}
+
 #[test]
 fn messages_name_the_checkout_where_it_is() {
     let (_dir, root) = project();
