@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, Mode, OFlags, flock};
 
+use super::patience;
 use crate::error::{CommandError, CommandResult};
 use crate::output::Shell;
 
@@ -17,7 +18,7 @@ pub(super) struct Lock {
 
 impl Lock {
     /// Waits until the lock on the file at `path` is this process's, and tells the user what
-    /// for where that is not at once.
+    /// for where that takes a while.
     pub(super) async fn wait(
         path: &Path,
         shell: &mut Shell,
@@ -31,22 +32,22 @@ impl Lock {
         if let Some(lock) = Self::take(path).map_err(fault)? {
             return Ok(lock);
         }
-        shell.waiting("Blocking", &format!("waiting for {what_for}"));
-        let path = PathBuf::from(path);
+        let own_path = PathBuf::from(path);
         // The kernel wakes this thread; where vx is ended before, it ends with the process.
-        tokio::task::spawn_blocking(move || -> io::Result<Self> {
-            let file = open(&path)?;
+        let locking = tokio::task::spawn_blocking(move || -> io::Result<Self> {
+            let file = open(&own_path)?;
             loop {
                 match flock(&file, FlockOperation::LockExclusive) {
                     Err(rustix::io::Errno::INTR) => {}
                     done => return done.map(|()| Self { _file: file }).map_err(Into::into),
                 }
             }
-        })
-        .await
-        .map_err(io::Error::other)
-        .and_then(|taken| taken)
-        .map_err(fault)
+        });
+        patience::wait(locking, shell, what_for)
+            .await
+            .map_err(io::Error::other)
+            .and_then(|taken| taken)
+            .map_err(fault)
     }
 
     /// Takes the lock unless someone has it.
@@ -76,30 +77,18 @@ mod tests {
     use crate::output::test_support::Screen;
 
     #[tokio::test]
-    async fn a_held_lock_is_waited_for_and_the_user_told() {
+    async fn a_held_lock_is_waited_for() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("lock");
         let screen = Screen::default();
         let mut shell = screen.shell(Look::default());
         let held = Lock::wait(&path, &mut shell, "nobody").await.unwrap();
-        assert_eq!(screen.take(), "");
-        let mut waiting = std::pin::pin!(Lock::wait(&path, &mut shell, "a friend"));
-        assert!(futures_poll(waiting.as_mut()).await.is_none());
-        drop(held);
-        waiting.await.unwrap();
-        assert_eq!(screen.take(), "    Blocking waiting for a friend\n");
-    }
-
-    /// Polls once.
-    async fn futures_poll<F: std::future::Future>(
-        mut future: std::pin::Pin<&mut F>,
-    ) -> Option<F::Output> {
-        std::future::poll_fn(|context| {
-            std::task::Poll::Ready(match future.as_mut().poll(context) {
-                std::task::Poll::Ready(value) => Some(value),
-                std::task::Poll::Pending => None,
-            })
-        })
-        .await
+        assert!(Lock::take(&path).unwrap().is_none());
+        let releasing = async {
+            tokio::task::yield_now().await;
+            drop(held);
+        };
+        let (taken, ()) = tokio::join!(Lock::wait(&path, &mut shell, "a friend"), releasing);
+        taken.unwrap();
     }
 }

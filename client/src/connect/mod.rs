@@ -5,6 +5,7 @@
 
 mod dial;
 mod lock;
+mod patience;
 mod process;
 
 use std::ffi::OsString;

@@ -6,11 +6,12 @@ use std::os::fd::OwnedFd;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
+use super::patience;
 use crate::error::{CommandError, CommandResult};
 use crate::output::Shell;
 
 /// A process by a descriptor of it, so that another one under its number is not mistaken for it.
-pub(crate) struct Process {
+pub(super) struct Process {
     /// `None` when it was gone already.
     descriptor: Option<OwnedFd>,
     pid: u32,
@@ -32,30 +33,20 @@ impl Process {
         Ok(Self { descriptor, pid })
     }
 
-    /// Returns when it has ended; tells the user where that is not at once.
-    pub(crate) async fn ended(self, shell: &mut Shell) -> CommandResult {
-        let pid = self.pid;
+    /// Returns when it has ended; tells the user where that takes a while.
+    pub(super) async fn ended(self, shell: &mut Shell) -> CommandResult {
         let Some(descriptor) = self.descriptor else {
             return Ok(());
         };
+        let pid = self.pid;
         // The kernel wakes this thread; where vx is ended before, it ends with the process.
         let watching = tokio::task::spawn_blocking(move || watch(&descriptor));
-        // Told only after a moment: most have nothing to finish.
-        let told = async {
-            tokio::time::sleep(PATIENCE).await;
-            shell.waiting(
-                "Blocking",
-                &format!("waiting for process {pid} to finish the builds under way"),
-            );
-            std::future::pending::<()>().await;
-        };
-        tokio::select! {
-            ended = watching => ended
-                .map_err(io::Error::other)
-                .and_then(|watched| watched)
-                .map_err(|error| unwatched(pid, error)),
-            () = told => Ok(()),
-        }
+        let what_for = format!("process {pid} to finish the builds under way");
+        patience::wait(watching, shell, &what_for)
+            .await
+            .map_err(io::Error::other)
+            .and_then(|watched| watched)
+            .map_err(|error| unwatched(pid, error))
     }
 }
 
@@ -68,9 +59,6 @@ fn watch(process: &OwnedFd) -> io::Result<()> {
         }
     }
 }
-
-/// How long nothing is said of waiting: what a user takes for at once.
-const PATIENCE: std::time::Duration = std::time::Duration::from_millis(300);
 
 fn unwatched(pid: u32, error: io::Error) -> CommandError {
     CommandError::engine(format!("the end of process {pid} can't be waited for"))

@@ -96,8 +96,10 @@ impl<'a> BuildView<'a> {
                 self.shell.error(text);
             }
         }
-        self.shell
-            .verbose_status("Actions", &totals(&outcome.totals));
+        if outcome.totals.actions > 0 {
+            self.shell
+                .verbose_status("Actions", &totals(&outcome.totals));
+        }
         if !outcome.report.is_empty() {
             self.shell.verbose_status("Report", &outcome.report);
         }
