@@ -82,7 +82,7 @@ pub(crate) struct Engine {
     /// next ones stand ready when a slot is free, and no more are laid out than that.
     pub(crate) admission: Semaphore,
     pub(crate) counters: Counters,
-    /// What is cleared away after actions.
+    /// Actions under way, and what is cleared away after them.
     pub(crate) background: TaskTracker,
     slots: usize,
     isolation_fault: String,
@@ -143,7 +143,7 @@ impl Rhea {
         })
     }
 
-    /// Waits until everything that ended actions left is cleared away.
+    /// Waits until no action is under way and what they left is cleared away.
     pub async fn settle(&self) {
         self.engine.background.close();
         self.engine.background.wait().await;
@@ -242,9 +242,10 @@ impl Executor for Rhea {
         let engine = Arc::clone(&self.engine);
         // A task of its own: what an action leaves is cleared away even when whoever asked
         // does not wait for it.
-        let task = self
-            .runtime
-            .spawn(engine.execute(action, store, observer, cancelled));
+        let task = self.engine.background.spawn_on(
+            engine.execute(action, store, observer, cancelled),
+            &self.runtime,
+        );
         match task.await {
             Ok(result) => result,
             Err(error) => match lost_task(&error) {

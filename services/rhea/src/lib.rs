@@ -4,7 +4,7 @@
 //! its inputs, `packages` and `unpack` its packages; `layout` says what is mounted where;
 //! `spawner` starts a [`guard`], which builds the root and runs the program; `streams` and
 //! `messages` carry what it writes; `collect` and `ingest` store what it leaves, and `marker`
-//! looks through it. `jobs` is the jobserver over all of them, `scratch` the directory they
+//! looks through it. [`serve`] is the program around it, `jobs` is the jobserver over all of them, `scratch` the directory they
 //! work in.
 //!
 //! What holds throughout:
@@ -31,6 +31,7 @@ mod messages;
 mod packages;
 mod run;
 mod scratch;
+pub mod serve;
 mod spawner;
 mod stage;
 mod streams;

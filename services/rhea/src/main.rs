@@ -1,6 +1,7 @@
 //! The executor's program.
 
 fn main() -> std::process::ExitCode {
+    // First of all: what guards an action must have one thread.
     vx_rhea::guard::enter_if_asked();
-    std::process::ExitCode::SUCCESS
+    vx_rhea::serve::main()
 }

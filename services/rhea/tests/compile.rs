@@ -1,5 +1,8 @@
 //! Real compiles: rmeta before the rest, links, failures, the jobserver.
 
+// Helpers of tests are tests.
+#![allow(clippy::unwrap_used)]
+
 mod support;
 
 use std::fs;

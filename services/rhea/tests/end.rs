@@ -3,6 +3,9 @@
 //! A process that must be gone holds a FIFO of the checkout's open for writing; its reader
 //! sees the end when the last holder is gone, and not before.
 
+// Helpers of tests are tests.
+#![allow(clippy::unwrap_used)]
+
 mod support;
 
 use std::fs::File;
@@ -72,9 +75,6 @@ async fn dropping_an_execution_ends_everything_and_clears_up() {
     wait_until_gone(file).await;
     // The slot is free again, and nothing is left on the disk.
     bench.shell("true").await.succeeded();
-    while bench.rhea.status().await.unwrap().running > 0 {
-        tokio::task::yield_now().await;
-    }
     bench.rhea.settle().await;
     let left = std::fs::read_dir(bench.directory().join("actions")).unwrap();
     assert_eq!(left.count(), 0);
@@ -180,7 +180,7 @@ async fn killing_a_guard_ends_everything_and_is_said() {
     let action = action(bench.checkout.path(), DAEMON);
     let running = tokio::spawn(async move { rhea.execute(action, store, observer).await });
     let file = wait_until_up(fifo).await;
-    let guard = guards_of_this_process(&bench.directory());
+    let guard = guards_of(bench.checkout.path());
     assert_eq!(guard.len(), 1, "{guard:?}");
     let pid = rustix::process::Pid::from_raw(guard[0]).unwrap();
     rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
@@ -192,29 +192,28 @@ async fn killing_a_guard_ends_everything_and_is_said() {
     );
 }
 
-/// This process's children that are guards of actions below `directory`.
-fn guards_of_this_process(directory: &Path) -> Vec<i32> {
+/// The guards among this process's children whose action sees `checkout`.
+fn guards_of(checkout: &Path) -> Vec<i32> {
     let me = std::process::id().to_string();
-    let in_its_root = |pid: i32| {
-        // The guard's child sees the action's mounts, whose sources lie below `directory`.
+    let is_mine = |pid: i32| {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status"));
+        status.is_ok_and(|status| {
+            status
+                .lines()
+                .any(|line| line.strip_prefix("PPid:\t") == Some(&me))
+        })
+    };
+    let guards_it = |pid: i32| {
+        // The guard's child sees the action's mounts, which name their sources.
         let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
         let child = children.unwrap_or_default().trim().to_owned();
         let mounts = std::fs::read_to_string(format!("/proc/{child}/mountinfo"));
-        let checkout = directory.parent().unwrap().file_name().unwrap();
-        let _ = checkout;
-        mounts.is_ok_and(|mounts| mounts.contains(" /vx/ws "))
+        let source = checkout.file_name().unwrap().to_str().unwrap();
+        mounts.is_ok_and(|mounts| mounts.contains(source))
     };
     std::fs::read_dir("/proc")
         .unwrap()
         .filter_map(|entry| entry.unwrap().file_name().to_str()?.parse::<i32>().ok())
-        .filter(|pid| {
-            let status = std::fs::read_to_string(format!("/proc/{pid}/status"));
-            status.is_ok_and(|status| {
-                status
-                    .lines()
-                    .any(|line| line.strip_prefix("PPid:\t") == Some(&me))
-            })
-        })
-        .filter(|pid| in_its_root(*pid))
+        .filter(|pid| is_mine(*pid) && guards_it(*pid))
         .collect()
 }

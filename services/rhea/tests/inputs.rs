@@ -1,5 +1,8 @@
 //! Inputs: streamed or placed, missing, lied about.
 
+// Helpers of tests are tests.
+#![allow(clippy::unwrap_used)]
+
 mod support;
 
 use bytes::Bytes;

@@ -1,5 +1,8 @@
 //! What an action can't reach.
 
+// Helpers of tests are tests.
+#![allow(clippy::unwrap_used)]
+
 mod support;
 
 use support::{Bench, shell};

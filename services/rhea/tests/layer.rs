@@ -1,5 +1,8 @@
 //! Build scripts: `OUT_DIR`, and writes into the checkout that nobody else sees.
 
+// Helpers of tests are tests.
+#![allow(clippy::unwrap_used)]
+
 mod support;
 
 use std::fs;

@@ -1,5 +1,8 @@
 //! Outputs: what is taken, and what is refused.
 
+// Helpers of tests are tests.
+#![allow(clippy::unwrap_used)]
+
 mod support;
 
 use support::{Bench, Event, collect_files, collect_tree, shell};

@@ -1,7 +1,7 @@
 //! A store in memory, an observer that remembers, and actions that are quick to write down.
 
 // Each test program uses a part of this.
-#![allow(dead_code, missing_docs, unreachable_pub)]
+#![allow(dead_code, missing_docs, unreachable_pub, clippy::unwrap_used)]
 
 use std::collections::HashMap;
 use std::fs;
