@@ -91,9 +91,14 @@ impl Connector {
         match self.find().await? {
             Found::Ours(orchestrator) => Ok(orchestrator),
             Found::OtherBuild(theirs) => Err(CommandError::engine(format!(
-                "{theirs} took the place of the one vx started"
+                "{} and this vx don't belong together",
+                program.display()
             ))
-            .help("don't use two builds of vx in one VX_HOME at the same time")),
+            .because(format!(
+                "this is build {}, and now {theirs} runs",
+                vx_rpc::BUILD
+            ))
+            .help("install the four programs of vx together (`cargo xtask install`)")),
             // Only now: where another was started by hand in the meantime, this one's failure
             // is no matter.
             Found::Nobody => {
