@@ -13,6 +13,7 @@ struct CheckoutMount {
   host @0 :Text;
   hidden @1 :List(Text);
   mode @2 :Mode;
+  at @3 :Text;
 
   enum Mode {
     readOnly @0;
@@ -28,6 +29,23 @@ struct PackageInput {
   enum Format {
     crate @0;
     tar @1;
+  }
+}
+
+struct PackageSource {
+  path @0 :Text;
+  union {
+    archive @1 :Text;
+    # The SHA-256 it must have, in hex.
+    tree @2 :Void;
+  }
+}
+
+struct Ingested {
+  union {
+    stored @0 :Values.Blob;
+    unreadable @1 :Text;
+    mismatch @2 :Text;
   }
 }
 
@@ -106,4 +124,5 @@ interface Execution {
 interface Executor {
   execute @0 (action :ActionSpec, store :Store, observer :Observer) -> (execution :Execution);
   status @1 () -> (status :Values.ExecutorStatus);
+  ingest @2 (source :PackageSource, store :Store) -> (ingested :Ingested);
 }

@@ -106,6 +106,7 @@ pub(crate) struct Link {
     pub(crate) hello: Hello,
     pub(crate) endpoint: Endpoint,
     bootstrap: Handle<bootstrap_capnp::bootstrap::Client>,
+    _thread: Arc<VatThread>,
 }
 
 impl Drop for Link {
@@ -114,7 +115,8 @@ impl Drop for Link {
     }
 }
 
-/// A process's outbound connections. Clones are the same hub; the thread ends with the last.
+/// A process's outbound connections. Clones are the same hub; its thread ends with the last of
+/// them and of everything that came of its connections.
 #[derive(Clone)]
 pub struct Hub {
     inner: Arc<Inner>,
@@ -122,7 +124,7 @@ pub struct Hub {
 
 struct Inner {
     vat: Vat,
-    _thread: VatThread,
+    thread: Arc<VatThread>,
     me: Hello,
     runtime: Runtime,
     limits: Arc<Limits>,
@@ -150,7 +152,7 @@ impl Hub {
         Ok(Self {
             inner: Arc::new(Inner {
                 vat,
-                _thread: thread,
+                thread: Arc::new(thread),
                 me,
                 runtime,
                 limits: Arc::new(limits),
@@ -304,8 +306,22 @@ impl Hub {
         ))
     }
 
+    /// Loses the connections to stores that were met by introduction.
+    #[cfg(test)]
+    pub(crate) async fn drop_introduced(&self) {
+        let known = self.inner.introduced.lock().await;
+        for link in known.values() {
+            link.line.stop.cancel();
+            link.line.closed.cancelled().await;
+        }
+    }
+
     /// A connection to `service` of this build.
-    async fn link(&self, endpoint: &Endpoint, service: &str) -> Result<Arc<Link>, ConnectError> {
+    pub(crate) async fn link(
+        &self,
+        endpoint: &Endpoint,
+        service: &str,
+    ) -> Result<Arc<Link>, ConnectError> {
         let link = self.meet(endpoint).await?;
         if !link.hello.agrees_with(&self.inner.me) {
             return Err(ConnectError::OtherBuild {
@@ -330,11 +346,12 @@ impl Hub {
         let line = Line::new(Direction::Outbound, endpoint.to_string(), &inner.limits);
         inner.lines.add(line.clone());
         let meeting = inner.vat.run({
-            let (me, line, limits, endpoint) = (
+            let (me, line, limits, endpoint, thread) = (
                 inner.me.clone(),
                 line.clone(),
                 inner.limits.clone(),
                 endpoint.clone(),
+                inner.thread.clone(),
             );
             move |local| async move {
                 let stream = Stream::dial(&endpoint).await?;
@@ -365,6 +382,7 @@ impl Hub {
                     hello: theirs,
                     endpoint: endpoint.clone(),
                     bootstrap,
+                    _thread: thread,
                 })
             }
         });
@@ -387,7 +405,11 @@ impl Hub {
         }
     }
 
-    async fn redeem<C>(&self, link: &Arc<Link>, secret: &Secret) -> Result<Handle<C>, ConnectError>
+    pub(crate) async fn redeem<C>(
+        &self,
+        link: &Arc<Link>,
+        secret: &Secret,
+    ) -> Result<Handle<C>, ConnectError>
     where
         C: capnp::capability::FromClientHook + Clone + 'static,
     {

@@ -32,6 +32,8 @@ fn copy(pieces: &[Bytes], mut to: &mut [u8]) {
 pub(crate) struct RemoteBlobWriter {
     items: mpsc::Sender<Item>,
     stored: oneshot::Receiver<ServiceResult<Blob>>,
+    /// Why it failed, once it has.
+    failed: Option<ServiceError>,
     line: Arc<Line>,
     _permit: OwnedSemaphorePermit,
     route: Route,
@@ -69,6 +71,7 @@ impl RemoteBlobWriter {
         Ok(Self {
             items,
             stored,
+            failed: None,
             line,
             _permit: permit,
             route,
@@ -77,10 +80,15 @@ impl RemoteBlobWriter {
     }
 
     async fn fault(&mut self) -> ServiceError {
-        match (&mut self.stored).await {
+        if let Some(error) = &self.failed {
+            return error.clone();
+        }
+        let error = match (&mut self.stored).await {
             Ok(Err(error)) => error,
             Ok(Ok(_)) | Err(_) => self.line.lost(),
-        }
+        };
+        self.failed = Some(error.clone());
+        error
     }
 }
 

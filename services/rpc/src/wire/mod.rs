@@ -6,6 +6,8 @@
 pub(crate) mod action;
 pub(crate) mod build;
 pub(crate) mod store;
+#[cfg(test)]
+mod tests;
 pub(crate) mod value;
 
 use crate::error::invalid;
