@@ -136,7 +136,7 @@ mod tests {
 
     #[test]
     fn status_lines_are_no_messages() {
-        let stderr = "    Updating crates.io index\nwarning: unused manifest key: package.x\n  --> Cargo.toml\n     Locking 3 packages\nwarning: other\n";
+        let stderr = "    Updating the index\nwarning: unused manifest key: package.x\n  --> Cargo.toml\n     Locking 3 packages\nwarning: other\n";
         assert_eq!(
             messages(stderr),
             [
