@@ -253,8 +253,9 @@ Environment:
   VX_CASS, VX_RHEA      endpoints of a store and an executor to use instead of starting them
   VX_CASS_SECRET_FILE,
   VX_RHEA_SECRET_FILE   the secrets for those
-  VX_CASS_LIMIT         the size that the store is kept under
-  VX_CASS_PLACE         whether the store puts files in place on this host
+  VX_CASS_LIMIT         the size that the store is kept under, such as 10G
+  VX_CASS_PLACE         `off`: the store puts no files in place, they are streamed
+  VX_LOG                what the daemons log, in the filter language of `tracing`
   VX_AETHER_BIN         the orchestrator's program (default: vx-aether beside vx)
   CARGO_TERM_COLOR, CARGO_TERM_QUIET, CARGO_TERM_VERBOSE, CARGO_TERM_PROGRESS_WHEN, NO_COLOR";
 

@@ -96,12 +96,13 @@ fn action_line(action: &Action, changed: Option<&String>) -> String {
         Some(unit) => line.push_str(&format!(" ({unit})")),
         None => line.push_str(&format!(" ({})", action.kind)),
     }
-    let reason = action.reason.as_deref().map(|reason| match reason {
-        "new" => "not built before",
-        "changed" => "an input changed",
-        "lost" => "its result was lost from the store",
-        "path" => "its output has the checkout's path in it",
-        other => other,
+    let reason = action.reason.as_deref().and_then(|reason| match reason {
+        "new" => Some("not built before"),
+        // Which one says more than that one did.
+        "changed" => changed.is_none().then_some("an input changed"),
+        "lost" => Some("its result was lost from the store"),
+        "path" => Some("its output has the checkout's path in it"),
+        other => Some(other),
     });
     let waited = action.waited_for.as_ref().map(|run| format!("run {run}"));
     let notes: Vec<&str> = [reason, changed.map(String::as_str), waited.as_deref()]
@@ -179,7 +180,7 @@ Actions 3: 1 hit, 1 built, 1 waited for
 Plan remembered
 
 Built
-     0.81s  ripgrep 15.1.0 (bin \"rg\"): an input changed; main.rs changed
+     0.81s  ripgrep 15.1.0 (bin \"rg\"): main.rs changed
 
 Waited for another build
      0.01s  globset 0.4.18 (compile): run r-0
