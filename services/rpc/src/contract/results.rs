@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use vx_core::service::RECORDS_PER_NAME;
 use vx_core::{
-    ActionKey, ActionResult, Blob, Digest, Output, OutputForm, RecordName, ServiceError,
+    ActionKey, ActionResult, Blob, Digest, Output, OutputForm, RecordName, ServiceError, Tree,
 };
 
 use super::{Subject, content, put};
@@ -58,7 +58,9 @@ async fn the_first_result_stands(subject: &Subject) {
     let results = &*subject.results;
     assert!(results.lookup(Vec::new()).await.unwrap().is_empty());
     assert_eq!(results.lookup(vec![key(1)]).await.unwrap(), [None]);
-    let blob = put(&*subject.store, b"one", 1).await.unwrap();
+    let blob = put(&*subject.store, &Tree::default().encode(), 1)
+        .await
+        .unwrap();
     let first = result(blob, b"first".to_vec());
     let second = result(blob, b"second".to_vec());
     let published = results.publish(key(1), first.clone()).await.unwrap();
@@ -89,7 +91,9 @@ async fn results_need_their_blobs(subject: &Subject) {
 }
 
 async fn many_results_come_at_once(subject: &Subject) {
-    let blob = put(&*subject.store, b"many", 2).await.unwrap();
+    let blob = put(&*subject.store, &Tree::default().encode(), 2)
+        .await
+        .unwrap();
     let mut expected = Vec::new();
     let mut keys = Vec::new();
     for seed in 0..12 {
