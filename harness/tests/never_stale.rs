@@ -217,6 +217,12 @@ fn new_targets_and_members_are_noticed() {
         "Cargo.toml",
         "[workspace]\nmembers = [\"app\", \"library\", \"more/*\"]\nresolver = \"3\"\n",
     );
+    // A pattern that matches nothing is an error of cargo's.
+    project.write(
+        "more/first/Cargo.toml",
+        "[package]\nname = \"first\"\nversion = \"0.1.0\"\nedition = \"2024\"\n",
+    );
+    project.write("more/first/src/lib.rs", "");
     let _ = env.build(&project);
     project.write("app/src/bin/late.rs", "fn main() { println!(\"late\"); }\n");
     env.build(&project).assert_compiled(["late"]);

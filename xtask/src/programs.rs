@@ -29,7 +29,7 @@ pub(crate) fn release() -> Result<PathBuf> {
 const SOURCES: [&str; 5] = ["Cargo.toml", "Cargo.lock", "schema", "services", "client"];
 
 /// The version and a digest of the sources.
-fn build_id() -> Result<String> {
+pub(crate) fn build_id() -> Result<String> {
     let mut hasher = DefaultHasher::new();
     for source in SOURCES {
         digest(&workspace::root().join(source), &mut hasher)?;

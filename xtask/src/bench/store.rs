@@ -41,7 +41,9 @@ pub(super) fn measure() -> Result<StoreFigures> {
                 "--bin",
                 "store-bench",
             ])
-            .env("VX_BIN_DIR", bin),
+            .env("VX_BIN_DIR", bin)
+            // Only programs of one build talk to each other.
+            .env("VX_BUILD_ID", programs::build_id()?),
     )?;
     serde_json::from_str(&text).context("store-bench printed something else than its figures")
 }
