@@ -1,7 +1,7 @@
 //! The index on disk: what of the store's knowledge outlives its process.
 //!
-//! One transaction per checkpoint, durable when it returns, written by the keeper's thread
-//! alone; between checkpoints changes live in memory. So the index is always that of some
+//! One transaction per checkpoint, durable when it returns, one at a time; between checkpoints
+//! changes live in memory. So the index is always that of some
 //! checkpoint, and what it says of blobs was on disk before it. Contents that are read on
 //! their own later carry a check that binds them to their key, because the database checks
 //! its pages only when it is opened.

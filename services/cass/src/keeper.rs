@@ -48,6 +48,7 @@ impl Shared {
 
     /// Writes everything that changed; `clean` also notes that the store is closed.
     pub(crate) fn checkpoint(&self, clean: bool) -> Result<(), IndexError> {
+        let _alone = crate::shared::lock(&self.checkpointing);
         let (rows, pending) = {
             let mut state = self.state();
             if state.pending.is_empty() && !clean {

@@ -29,6 +29,10 @@ pub(crate) const WRITE_WAITING: usize = 1024 * 1024;
 /// Bytes hashed between two reads of a file.
 pub(crate) const HASH_BUFFER: usize = 512 * 1024;
 
+/// Small blobs of a batch that one job takes: few enough that several work at a full batch,
+/// enough that handing it over costs little.
+pub(crate) const SMALL_SHARE: usize = 64;
+
 /// Outputs of one result.
 pub(crate) const MAX_OUTPUTS: usize = 4096;
 

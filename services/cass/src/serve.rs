@@ -3,6 +3,7 @@
 //! It ends when its owner's lifeline closes, on SIGTERM, SIGINT or SIGHUP, at once; and when a
 //! newer build asks it to leave, once those who use it are gone.
 
+use std::io::Write;
 use std::os::fd::RawFd;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -113,7 +114,7 @@ fn no_lifeline(error: std::io::Error) -> ServeError {
 
 fn failed(error: &ServeError) -> ExitCode {
     tracing::error!(%error, "vx-cass ends");
-    eprintln!("vx-cass: {error}");
+    let _unread = writeln!(std::io::stderr(), "vx-cass: {error}");
     ExitCode::FAILURE
 }
 
@@ -137,7 +138,8 @@ async fn serve(arguments: &Arguments, lifeline: Lifeline, ready: Ready) -> Resul
             return Err(error);
         }
     };
-    println!("listening on {}", server.endpoint());
+    // Whoever started it may have closed the stream; it serves nevertheless.
+    let _unread = writeln!(std::io::stdout(), "listening on {}", server.endpoint());
     tracing::info!(endpoint = %server.endpoint(), store = %arguments.store.display(), "listening");
     ready.ready();
     let drained = async {

@@ -77,6 +77,7 @@ impl Cass {
             counters: crate::shared::Counters::default(),
             keeper: crate::shared::Signal::default(),
             evictor: crate::shared::Signal::default(),
+            checkpointing: Mutex::new(()),
             checkpointed: tokio::sync::Notify::new(),
         });
         let threads = [
@@ -154,6 +155,8 @@ fn halt(shared: &Shared, threads: Vec<JoinHandle<()>>) {
         // A panic in it was reported where it happened.
         drop(thread.join());
     }
+    // Nobody writes for those who wait any more.
+    shared.checkpointed.notify_waiters();
 }
 
 impl Drop for Cass {

@@ -34,6 +34,8 @@ pub(crate) struct Shared {
     pub(crate) counters: Counters,
     pub(crate) keeper: Signal,
     pub(crate) evictor: Signal,
+    /// One checkpoint at a time: rows reach the index in the order in which they changed.
+    pub(crate) checkpointing: Mutex<()>,
     /// Told after each checkpoint.
     pub(crate) checkpointed: Notify,
 }

@@ -11,7 +11,7 @@ use vx_core::{
     ServiceResult, Store,
 };
 
-use crate::limits::MAX_STREAMS;
+use crate::limits::{MAX_STREAMS, SMALL_SHARE};
 use crate::place;
 use crate::read::Download;
 use crate::results::check_batch;
@@ -35,6 +35,36 @@ impl GrantStore {
                     "{MAX_STREAMS} blobs are being read and written already"
                 ))
             })
+    }
+
+    /// Does something for each item, several at once, and gives the answers in order.
+    async fn side_by_side<I, T>(
+        &self,
+        items: Vec<I>,
+        work: fn(&Arc<Shared>, &Grant, &I) -> ServiceResult<T>,
+    ) -> ServiceResult<Vec<T>>
+    where
+        I: Clone + Send + 'static,
+        T: Send + 'static,
+    {
+        let mut answers = Vec::new();
+        for share in items.chunks(SMALL_SHARE) {
+            let (shared, grant) = self.parts();
+            let share = share.to_vec();
+            let job = move || {
+                let each = |item| {
+                    grant.check()?;
+                    work(&shared, &grant, item)
+                };
+                share.iter().map(each).collect::<ServiceResult<Vec<T>>>()
+            };
+            answers.push(self.shared.pool.submit(job).await?);
+        }
+        let mut all = Vec::with_capacity(items.len());
+        for mut answer in answers {
+            all.extend(answer.wait().await??);
+        }
+        Ok(all)
     }
 
     fn parts(&self) -> (Arc<Shared>, Arc<Grant>) {
@@ -87,22 +117,13 @@ impl Store for GrantStore {
     async fn read_small(&self, digests: Vec<Digest>) -> ServiceResult<Vec<Option<Bytes>>> {
         self.grant.check()?;
         check_batch(digests.len())?;
-        let (shared, grant) = self.parts();
-        self.shared
-            .pool
-            .run(move || {
-                digests
-                    .iter()
-                    .map(|digest| {
-                        grant.check()?;
-                        if !shared.state().use_blob(digest, grant.id) {
-                            return Ok(None);
-                        }
-                        shared.read_whole(digest, MAX_SMALL_BLOB)
-                    })
-                    .collect()
-            })
-            .await?
+        self.side_by_side(digests, |shared, grant, digest| {
+            if !shared.state().use_blob(digest, grant.id) {
+                return Ok(None);
+            }
+            shared.read_whole(digest, MAX_SMALL_BLOB)
+        })
+        .await
     }
 
     async fn write_small(&self, blobs: Vec<Bytes>) -> ServiceResult<Vec<Digest>> {
@@ -115,19 +136,10 @@ impl Store for GrantStore {
                 large.len()
             )));
         }
-        let (shared, grant) = self.parts();
-        self.shared
-            .pool
-            .run(move || {
-                blobs
-                    .iter()
-                    .map(|blob| {
-                        grant.check()?;
-                        Ok(shared.keep_bytes(blob, &grant)?.digest)
-                    })
-                    .collect()
-            })
-            .await?
+        self.side_by_side(blobs, |shared, grant, blob| {
+            Ok(shared.keep_bytes(blob, grant)?.digest)
+        })
+        .await
     }
 
     async fn place(&self, request: PlaceRequest) -> ServiceResult<PlaceOutcome> {

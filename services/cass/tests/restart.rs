@@ -260,3 +260,52 @@ async fn a_killed_process_leaves_a_good_store() {
         }
     }
 }
+
+/// Run as: `VX_CASS_TEST_SMALL_DISK=DIR cargo test -p vx-cass -- --ignored disk_full`, with DIR
+/// an empty file system of 16 MiB.
+#[tokio::test]
+#[ignore = "needs a small file system of its own"]
+async fn a_full_disk_is_told_and_harms_nothing() {
+    let base = std::env::var("VX_CASS_TEST_SMALL_DISK").unwrap();
+    let directory = tempfile::tempdir_in(base).unwrap();
+    let path = directory.path().join("store");
+    let mut home = Home::open(directory, config(&path)).await;
+    let mut kept = Vec::new();
+    let mut told = None;
+    for n in 0..40_u8 {
+        let mut writer = home.store.write().await.unwrap();
+        let content = noise(n, 1 << 20);
+        let written = match writer.write(content.into()).await {
+            Ok(()) => writer.finish().await,
+            Err(error) => Err(error),
+        };
+        match written {
+            Ok(blob) => kept.push((n, blob)),
+            Err(error) => {
+                told = Some(error);
+                break;
+            }
+        }
+    }
+    let full =
+        matches!(&told, Some(vx_core::ServiceError::Overloaded(text)) if text.contains("full"));
+    assert!(full, "{told:?}");
+    for (n, blob) in &kept {
+        assert!(home.get(blob.digest).await == Some(noise(*n, 1 << 20)));
+    }
+    // Once nobody holds what is there, there is room again, without anyone's doing.
+    home.regrant().await;
+    loop {
+        let mut writer = home.store.write().await.unwrap();
+        if writer.write(noise(99, 1 << 20).into()).await.is_ok() && writer.finish().await.is_ok() {
+            break;
+        }
+        tokio::task::yield_now().await;
+    }
+    let blob = vx_core::Blob::of(&noise(99, 1 << 20));
+    home.results
+        .publish(key("k"), result(vec![output("a", blob)]))
+        .await
+        .unwrap();
+    home.cass.settle().await.unwrap();
+}
