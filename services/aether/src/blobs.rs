@@ -76,21 +76,6 @@ pub(crate) async fn read_to_file(
     }
 }
 
-/// Streams `content` into the store.
-///
-/// # Errors
-/// When the store fails.
-pub(crate) async fn write(store: &dyn Store, content: bytes::Bytes) -> ServiceResult<Blob> {
-    const PIECE: usize = 512 * 1024;
-    let mut writer = store.write().await?;
-    let mut rest = content;
-    while !rest.is_empty() {
-        let piece = rest.split_to(PIECE.min(rest.len()));
-        writer.write(piece).await?;
-    }
-    writer.finish().await
-}
-
 fn mismatch(digest: Digest) -> ServiceError {
     ServiceError::Failed(format!(
         "the store sent other bytes than blob {} has",

@@ -23,7 +23,7 @@ use crate::payload::Payload;
 use crate::readsets;
 use crate::session::Session;
 use crate::sources::SourceError;
-use crate::spec::{self, Prepared};
+use crate::spec::{self, CheckoutPlace, Prepared};
 use crate::statcache::coarse_now_ns;
 
 /// How often an execution is repeated because of variables it named, or because files changed
@@ -92,6 +92,8 @@ pub(crate) struct Job {
     pub(crate) unit: usize,
     /// What is used of its dependencies.
     pub(crate) used: Vec<(Need, Used)>,
+    /// Where it finds the checkout; at its real place when an earlier run took the path in.
+    pub(crate) place: CheckoutPlace,
     /// Variables that earlier read sets name.
     pub(crate) env_names: BTreeSet<String>,
     /// What it was started on before it was published.
@@ -144,13 +146,15 @@ async fn attempt_until_settled(
     let mut learned: BTreeMap<String, String> = BTreeMap::new();
     learn(context, &mut learned, &BTreeSet::new(), &job.env_names);
     let mut attempt = 0;
+    let mut place = job.place;
     let (finished, set, why) = loop {
         attempt += 1;
-        let prepared = match spec::prepare(context, session, job.unit, &job.used, &learned).await {
-            Ok(prepared) => prepared,
-            Err(SourceError::Store(error)) => return Err(error),
-            Err(error) => return Ok(ExecutionEnd::Broken(error.to_string())),
-        };
+        let prepared =
+            match spec::prepare(context, session, job.unit, &job.used, &learned, place).await {
+                Ok(prepared) => prepared,
+                Err(SourceError::Store(error)) => return Err(error),
+                Err(error) => return Ok(ExecutionEnd::Broken(error.to_string())),
+            };
         let started_ns = coarse_now_ns();
         let ran = match run_once(job, session, &prepared, progress).await? {
             Ok(ran) => ran,
@@ -174,11 +178,18 @@ async fn attempt_until_settled(
         if attempt < MAX_ATTEMPTS && learn(context, &mut learned, &prepared.given, &named) {
             continue;
         }
+        if ran.payload.takes_path && place == CheckoutPlace::Fixed {
+            // Its outputs name a place that is not there outside: it runs again where the
+            // checkout really is, and its key says so.
+            place = CheckoutPlace::Real;
+            attempt = 0;
+            continue;
+        }
         let mut set = ran.set.clone();
         // What vx and cargo set is in the static part; only what the caller's environment
         // could give is observed.
         set.env.retain(|name| !prepared.given.contains(name));
-        set.takes_path = ran.payload.takes_path;
+        set.takes_path = place == CheckoutPlace::Real;
         let dependencies = dependency::key_parts(context, &job.used);
         let (parts, newest_ns) = observe(job, &dependencies, &set)?;
         let changed = newest_ns >= started_ns;
@@ -294,6 +305,12 @@ async fn run_once(
     }
     let duration_ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let plan = &context.plan;
+    let checkout = prepared
+        .spec
+        .checkout
+        .as_ref()
+        .map_or(vx_core::places::CHECKOUT, |checkout| &checkout.at);
+    let real = checkout != vx_core::places::CHECKOUT;
     match plan.units[job.unit].mode {
         Mode::Compile => {
             let name = vx_plan::dep_info_name(&plan.units[job.unit]);
@@ -307,11 +324,12 @@ async fn run_once(
                     ))));
                 }
             };
-            let takes_path = marked
-                .iter()
-                .any(|output| output != "stderr" && output != "stdout" && *output != name);
+            let takes_path = real
+                || marked
+                    .iter()
+                    .any(|output| output != "stderr" && output != "stdout" && *output != name);
             Ok(Ok(Ran {
-                set: readsets::of_compile(&prepared.spec.cwd, &dep_info),
+                set: readsets::of_compile(checkout, &prepared.spec.cwd, &dep_info),
                 payload: Payload::new(duration_ms, None, takes_path),
                 outputs,
             }))
@@ -333,7 +351,13 @@ async fn run_once(
             let takes_path =
                 marked.iter().any(|name| name == crate::payload::OUT_DIR) || says_path(&output);
             Ok(Ok(Ran {
-                set: readsets::of_build_script(plan, job.unit, &output),
+                set: readsets::of_build_script(
+                    plan,
+                    job.unit,
+                    checkout,
+                    &prepared.spec.cwd,
+                    &output,
+                ),
                 payload: Payload::new(duration_ms, Some(output), takes_path),
                 outputs,
             }))

@@ -8,11 +8,11 @@ use vx_core::places;
 use vx_core::readset::{Read, ReadKind, ReadPlace, ReadSet};
 use vx_plan::{BuildOutput, DepInfo, PackageRoot, Plan};
 
-/// The read set of a compile that ran in `cwd`.
-pub(crate) fn of_compile(cwd: &str, dep_info: &DepInfo) -> ReadSet {
+/// The read set of a compile that ran in `cwd` and found the checkout at `checkout`.
+pub(crate) fn of_compile(checkout: &str, cwd: &str, dep_info: &DepInfo) -> ReadSet {
     let mut set = ReadSet::default();
     for (index, file) in dep_info.files.iter().enumerate() {
-        let Some(place) = place_of(&resolve(cwd, file)) else {
+        let Some(place) = place_of(checkout, &resolve(cwd, file)) else {
             continue;
         };
         // The crate root is named on the command line; every other module has a second
@@ -36,14 +36,20 @@ pub(crate) fn of_compile(cwd: &str, dep_info: &DepInfo) -> ReadSet {
 
 /// The read set of a build script's run, by cargo's rules: what it names, or its whole package
 /// when it names nothing.
-pub(crate) fn of_build_script(plan: &Plan, unit: usize, output: &BuildOutput) -> ReadSet {
+pub(crate) fn of_build_script(
+    plan: &Plan,
+    unit: usize,
+    checkout: &str,
+    cwd: &str,
+    output: &BuildOutput,
+) -> ReadSet {
     let package = &plan.packages[plan.units[unit].package];
     let mut set = ReadSet {
         env: output.rerun_if_env_changed.clone(),
         ..ReadSet::default()
     };
     for path in &output.rerun_if_changed {
-        if let Some(place) = place_of(&resolve(&package.dir, path)) {
+        if let Some(place) = place_of(checkout, &resolve(cwd, path)) {
             set.reads.push(Read {
                 place,
                 kind: ReadKind::Tree,
@@ -87,8 +93,8 @@ fn resolve(cwd: &str, path: &str) -> String {
 
 /// Where a path of the isolation root is to be observed; `None` for what enters the key
 /// otherwise.
-fn place_of(path: &str) -> Option<ReadPlace> {
-    if let Some(below) = below(path, places::CHECKOUT) {
+fn place_of(checkout: &str, path: &str) -> Option<ReadPlace> {
+    if let Some(below) = below(path, checkout) {
         return RelPath::new(below).ok().map(ReadPlace::Checkout);
     }
     // The rest of vx's places hold inputs and outputs; `/tmp`, `/dev` and `/proc` are the
@@ -140,7 +146,7 @@ mod tests {
             ],
             env: vec![("FOO".to_owned(), None)],
         };
-        let set = of_compile("/vx/ws/crate", &dep_info);
+        let set = of_compile("/vx/ws", "/vx/ws/crate", &dep_info);
         let places: Vec<_> = set.reads.iter().map(|read| read.place.clone()).collect();
         assert_eq!(
             places,
@@ -158,10 +164,10 @@ mod tests {
     #[test]
     fn names_that_only_begin_like_a_place_are_the_hosts() {
         assert_eq!(
-            place_of("/vxother/x"),
+            place_of("/vx/ws", "/vxother/x"),
             Some(ReadPlace::Host("/vxother/x".to_owned()))
         );
-        assert_eq!(place_of("/vx/registry/a/b/c.rs"), None);
-        assert_eq!(place_of("/vx/ws"), Some(checkout("")));
+        assert_eq!(place_of("/vx/ws", "/vx/registry/a/b/c.rs"), None);
+        assert_eq!(place_of("/vx/ws", "/vx/ws"), Some(checkout("")));
     }
 }

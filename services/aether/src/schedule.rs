@@ -21,6 +21,7 @@ use crate::inflight::Handle;
 use crate::narrate::Narrator;
 use crate::resolve::{Miss, Resolution, resolve};
 use crate::session::Sessions;
+use crate::spec::CheckoutPlace;
 
 /// How often one action may go back to waiting: each loss or change is answered by one more
 /// try, and a store that loses everything must not keep a build going for ever.
@@ -325,6 +326,11 @@ impl<'a> Scheduler<'a> {
             context: Arc::clone(&self.context),
             unit,
             used: self.units[unit].used.clone(),
+            place: if miss.takes_path {
+                CheckoutPlace::Real
+            } else {
+                CheckoutPlace::Fixed
+            },
             env_names: miss.env_names,
             prerequisites: self.prerequisites(unit),
             fingerprint,

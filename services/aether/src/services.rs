@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use tokio::sync::Mutex;
 use vx_core::error::{ServiceError, ServiceResult};
 use vx_core::orchestrator::OrchestratorStatus;
-use vx_core::{ActionSpec, Execution, Executor, Observer, Results, Store};
+use vx_core::{ActionSpec, Execution, Executor, Ingested, Observer, PackageSource, Results, Store};
 use vx_rpc::daemon::{self, Spawned};
 use vx_rpc::{CassClient, Endpoint, Granted, Hub, RemoteExecutor, Secret};
 
@@ -416,6 +416,12 @@ impl Session for RpcSession {
     ) -> ServiceResult<Execution> {
         self.rhea
             .execute(action, Arc::new(self.granted.store.clone()), observer)
+            .await
+    }
+
+    async fn ingest(&self, source: PackageSource) -> ServiceResult<Ingested> {
+        self.rhea
+            .ingest(source, Arc::new(self.granted.store.clone()))
             .await
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use vx_core::error::ServiceResult;
-use vx_core::{ActionSpec, Execution, Observer, Results, Store};
+use vx_core::{ActionSpec, Execution, Ingested, Observer, PackageSource, Results, Store};
 
 /// One build's hold on the store and the executor: a grant, and what came of it.
 #[async_trait]
@@ -24,6 +24,9 @@ pub(crate) trait Session: Send + Sync {
         action: ActionSpec,
         observer: Arc<dyn Observer>,
     ) -> ServiceResult<Execution>;
+
+    /// Has the executor put a package's sources into this session's store.
+    async fn ingest(&self, source: PackageSource) -> ServiceResult<Ingested>;
 
     /// Bytes and counts for the report.
     async fn transfer(&self) -> Transfer;

@@ -27,6 +27,25 @@ pub(crate) struct Prepared {
     pub(crate) archives: BTreeSet<Digest>,
 }
 
+/// Where an action finds the checkout.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CheckoutPlace {
+    /// At [`places::CHECKOUT`], so that it can't learn where the checkout is.
+    Fixed,
+    /// Where it really is: for what took its path in. The path is part of the key.
+    Real,
+}
+
+impl CheckoutPlace {
+    /// The path in the isolation root, for a checkout that is at `host`.
+    pub(crate) fn at(self, host: &str) -> &str {
+        match self {
+            Self::Fixed => places::CHECKOUT,
+            Self::Real => host,
+        }
+    }
+}
+
 /// Makes a unit's action, with what is used of its dependencies.
 ///
 /// # Errors
@@ -37,11 +56,16 @@ pub(crate) async fn prepare(
     unit: usize,
     used: &[(Need, Used)],
     learned: &BTreeMap<String, String>,
+    place: CheckoutPlace,
 ) -> Result<Prepared, SourceError> {
     let plan = &context.plan;
     let this = &plan.units[unit];
     let package = &plan.packages[this.package];
-    let mut inputs = CompileInputs::default();
+    let host_checkout = context.places.checkout.to_string_lossy().into_owned();
+    let mut inputs = CompileInputs {
+        checkout: (place == CheckoutPlace::Real).then(|| host_checkout.clone()),
+        ..CompileInputs::default()
+    };
     for (need, used) in used {
         if let Used::Run { output, .. } = used {
             inputs.build_outputs.insert(need.unit, (**output).clone());
@@ -82,8 +106,7 @@ pub(crate) async fn prepare(
         {
             continue;
         }
-        let store = session.store();
-        let archive = context.shared.sources.ensure(&*store, source).await?;
+        let archive = context.shared.sources.ensure(session, source).await?;
         archives.insert(archive);
         packages.push(PackageInput {
             at: place,
@@ -103,7 +126,8 @@ pub(crate) async fn prepare(
         cwd: invocation.cwd,
         toolchain: context.sysroot.to_string_lossy().into_owned(),
         checkout: local.then(|| CheckoutMount {
-            host: context.places.checkout.to_string_lossy().into_owned(),
+            at: place.at(&host_checkout).to_owned(),
+            host: host_checkout.clone(),
             hidden: context.places.hidden.clone(),
             mode: match this.mode {
                 Mode::Compile => CheckoutMode::ReadOnly,
@@ -118,7 +142,7 @@ pub(crate) async fn prepare(
             Mode::Compile => MessageFormat::RustcJson,
             Mode::RunBuildScript => MessageFormat::Plain,
         },
-        marker: if local {
+        marker: if local && place == CheckoutPlace::Fixed {
             places::CHECKOUT.to_owned()
         } else {
             String::new()

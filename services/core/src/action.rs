@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::digest::Digest;
+use crate::digest::{Blob, Digest};
 use crate::path::RelPath;
 use crate::result::Output;
 
@@ -17,9 +17,12 @@ pub enum CheckoutMode {
     PrivateLayer,
 }
 
-/// The checkout, mounted at [`crate::places::CHECKOUT`].
+/// The checkout.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CheckoutMount {
+    /// Where in the root: [`crate::places::CHECKOUT`], or for an action that takes its path in
+    /// the checkout's real place.
+    pub at: String,
     /// Its absolute path on the host.
     pub host: String,
     /// Directories below it that the action finds empty (`.vx`, `target`).
@@ -35,6 +38,35 @@ pub enum PackageFormat {
     Crate,
     /// A plain tar without a top directory.
     Tar,
+}
+
+/// A package's sources on the executor's host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PackageSource {
+    /// A registry's archive, taken as it is.
+    Archive {
+        /// The `.crate`: an absolute path.
+        path: String,
+        /// The SHA-256 it must have, in hex.
+        sha256: String,
+    },
+    /// A directory, to be packed as [`PackageFormat::Tar`]: sorted, without times, owners, or
+    /// what git keeps for itself.
+    Tree {
+        /// An absolute path.
+        path: String,
+    },
+}
+
+/// What became of a package on its way into a store.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Ingested {
+    /// It is there.
+    Stored(Blob),
+    /// Its file or directory can't be read, for this reason.
+    Unreadable(String),
+    /// Its archive has this SHA-256 and not the one it must have.
+    Mismatch(String),
 }
 
 /// An immutable package, unpacked once by the executor and mounted read-only.

@@ -16,7 +16,7 @@ pub mod tree;
 
 pub use action::{
     ActionSpec, CheckoutMode, CheckoutMount, Collect, CollectForm, Execution, Exit, FileInput,
-    MessageFormat, OutputStream, PackageFormat, PackageInput, TreeInput,
+    Ingested, MessageFormat, OutputStream, PackageFormat, PackageInput, PackageSource, TreeInput,
 };
 pub use digest::{Blob, Digest, Hasher};
 pub use error::{ServiceError, ServiceResult};

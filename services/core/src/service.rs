@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::action::{ActionSpec, Execution, OutputStream};
+use crate::action::{ActionSpec, Execution, Ingested, OutputStream, PackageSource};
 use crate::digest::{Blob, Digest};
 use crate::error::ServiceResult;
 use crate::key::{ActionKey, RecordName};
@@ -249,6 +249,10 @@ pub trait Executor: Send + Sync {
         store: Arc<dyn Store>,
         observer: Arc<dyn Observer>,
     ) -> ServiceResult<Execution>;
+
+    /// Puts a package's sources, which lie on this host, into `store`.
+    async fn ingest(&self, source: PackageSource, store: Arc<dyn Store>)
+    -> ServiceResult<Ingested>;
 
     /// Figures.
     async fn status(&self) -> ServiceResult<ExecutorStatus>;

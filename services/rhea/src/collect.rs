@@ -63,7 +63,11 @@ impl Collector {
             return Ok(None);
         };
         let (stamp, executable) = (found.stamp, found.executable);
-        let kept = file_output(name, executable, self.intake.file(found).await?);
+        let stored = match self.intake.file(found).await {
+            Err(Stop::Unfit(_)) => return Ok(None),
+            stored => stored?,
+        };
+        let kept = file_output(name, executable, stored);
         self.observer.stored(kept.output.clone()).await?;
         Ok(Some((stamp, kept)))
     }

@@ -11,8 +11,8 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use vx_core::{
-    ActionSpec, CheckoutMode, CheckoutMount, Execution, Executor, ExecutorStatus, Observer,
-    ServiceError, ServiceResult, Store,
+    ActionSpec, CheckoutMode, CheckoutMount, Execution, Executor, ExecutorStatus, Ingested,
+    Observer, PackageSource, ServiceError, ServiceResult, Store,
 };
 
 use crate::fault::{Stop, lost_task};
@@ -165,6 +165,7 @@ impl Engine {
             system: self.system.clone(),
             toolchain: None,
             checkout: Some(CheckoutMount {
+                at: vx_core::places::CHECKOUT.to_owned(),
                 host: text("checkout")?,
                 hidden: Vec::new(),
                 mode: CheckoutMode::PrivateLayer,
@@ -253,6 +254,14 @@ impl Executor for Rhea {
                 stop => Err(ServiceError::failed(stop)),
             },
         }
+    }
+
+    async fn ingest(
+        &self,
+        source: PackageSource,
+        store: Arc<dyn Store>,
+    ) -> ServiceResult<Ingested> {
+        crate::source::ingest(source, store).await
     }
 
     async fn status(&self) -> ServiceResult<ExecutorStatus> {

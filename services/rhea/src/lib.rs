@@ -32,6 +32,7 @@ mod packages;
 mod run;
 mod scratch;
 pub mod serve;
+mod source;
 mod spawner;
 mod stage;
 mod streams;

@@ -139,8 +139,10 @@ impl Attempt<'_> {
     }
 
     fn guard_spec(&self, binds: Vec<Bind>) -> Result<GuardSpec, Stop> {
+        let jobserver = variable();
         let mut env = self.action.env.clone();
-        env.push(variable());
+        env.retain(|(name, _)| *name != jobserver.0);
+        env.push(jobserver);
         Ok(GuardSpec {
             base: text(self.make("root")?),
             layer: text(self.make("layer")?),

@@ -28,6 +28,7 @@ const DAEMON: &str = "exec 3> /vx/ws/fifo; \
 fn action(checkout: &Path, script: &str) -> ActionSpec {
     let mut action = shell(script);
     action.checkout = Some(CheckoutMount {
+        at: vx_core::places::CHECKOUT.to_owned(),
         host: checkout.to_str().unwrap().to_owned(),
         hidden: Vec::new(),
         mode: CheckoutMode::ReadOnly,

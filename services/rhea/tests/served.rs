@@ -74,6 +74,7 @@ fn waiting(checkout: &Path) -> (ActionSpec, PathBuf) {
     make_fifo(&fifo);
     let mut action = shell("exec 3> /vx/ws/fifo; echo up >&3; while :; do sleep 1000; done");
     action.checkout = Some(CheckoutMount {
+        at: vx_core::places::CHECKOUT.to_owned(),
         host: checkout.to_str().unwrap().to_owned(),
         hidden: Vec::new(),
         mode: CheckoutMode::ReadOnly,

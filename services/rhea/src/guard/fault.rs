@@ -49,9 +49,11 @@ impl<T, E: Into<std::io::Error>> Step<T> for Result<T, E> {
 fn hint(cause: &std::io::Error, read: impl Fn(&str) -> Option<String>) -> Option<String> {
     let refused = matches!(
         cause.raw_os_error(),
-        Some(libc::EPERM | libc::EACCES | libc::ENOSPC | libc::EUSERS | libc::ENOSYS)
+        Some(libc::EPERM | libc::ENOSPC | libc::EUSERS | libc::ENOSYS)
     );
-    if !refused {
+    // A file's own permissions refuse with the same error as AppArmor.
+    let denied = cause.raw_os_error() == Some(libc::EACCES);
+    if !refused && !denied {
         return None;
     }
     let is = |path: &str, value: &str| read(path).is_some_and(|text| text.trim() == value);
@@ -77,6 +79,9 @@ fn hint(cause: &std::io::Error, read: impl Fn(&str) -> Option<String>) -> Option
              for vx-rhea or `sysctl kernel.apparmor_restrict_unprivileged_userns=0`"
                 .to_owned(),
         );
+    }
+    if denied {
+        return None;
     }
     Some(
         "the kernel or the container around this process refuses namespaces: look at \

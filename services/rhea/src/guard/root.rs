@@ -182,10 +182,10 @@ fn mount_checkout(
     tree: OwnedFd,
     layer: &str,
 ) -> Result<(), Fault> {
-    let target = make_directory(root, relative(places::CHECKOUT))?;
+    let target = make_directory(root, relative(&checkout.at))?;
     match checkout.mode {
         CheckoutMode::ReadOnly => {
-            attach(tree.as_fd(), target.as_fd(), places::CHECKOUT)?;
+            attach(tree.as_fd(), target.as_fd(), &checkout.at)?;
             for hidden in &checkout.hidden {
                 if let Some(directory) = directory_in(tree.as_fd(), hidden)? {
                     let empty = clone_directory(root, relative(places::HOME), Access::ReadOnly)?;
@@ -197,7 +197,7 @@ fn mount_checkout(
             let storage = tmpfs("755", TEMPORARY_SIZE)?;
             attach_at_host(storage.as_fd(), layer)?;
             let overlay = overlay(storage.as_fd(), tree)?;
-            attach(overlay.as_fd(), target.as_fd(), places::CHECKOUT)?;
+            attach(overlay.as_fd(), target.as_fd(), &checkout.at)?;
             for (index, hidden) in checkout.hidden.iter().enumerate() {
                 if let Some(directory) = directory_in(overlay.as_fd(), hidden)? {
                     let name = format!("hidden/{index}");

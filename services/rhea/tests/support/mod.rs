@@ -295,6 +295,7 @@ impl Bench {
 
     pub fn mount(&self, mode: CheckoutMode) -> Option<CheckoutMount> {
         Some(CheckoutMount {
+            at: vx_core::places::CHECKOUT.to_owned(),
             host: self.checkout.path().to_str().unwrap().to_owned(),
             hidden: Vec::new(),
             mode,

@@ -5,16 +5,19 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use tokio::runtime::Handle as Runtime;
-use vx_core::{ActionSpec, Execution, Executor, ExecutorStatus, Observer, ServiceResult, Store};
-use vx_schema::executor_capnp;
+use vx_core::{
+    ActionSpec, Execution, Executor, ExecutorStatus, Ingested, Observer, PackageSource,
+    ServiceResult, Store,
+};
+use vx_schema::{executor_capnp, store_capnp};
 
 use crate::client::{RemoteStore, fits};
 use crate::hub::Link;
 use crate::identity::Hello;
 use crate::line::ConnectionStats;
 use crate::server::{ObserverServer, StoreServer};
-use crate::vat::Handle;
-use crate::wire::action::{execution, spec};
+use crate::vat::{Handle, Local};
+use crate::wire::action::{execution, ingested, source, spec};
 use crate::wire::value::executor_status;
 
 /// An executor's process. Clones share one connection.
@@ -75,11 +78,7 @@ impl Executor for RemoteExecutor {
         let runtime = self.runtime.clone();
         self.handle
             .call(move |executor, local| async move {
-                let remote = (&*store as &dyn Any).downcast_ref::<RemoteStore>();
-                let store = match remote.and_then(|store| local.find(store.handle())) {
-                    Some(client) => client,
-                    None => capnp_rpc::new_client(StoreServer::lent(store, runtime.clone())),
-                };
+                let store = capability(&local, store, &runtime);
                 let observer = capnp_rpc::new_client(ObserverServer::new(observer, runtime));
                 let mut request = executor.execute_request();
                 spec::to_wire(&action, request.get().init_action());
@@ -95,6 +94,24 @@ impl Executor for RemoteExecutor {
             .await
     }
 
+    /// Hands `store` over as [`RemoteExecutor::execute`] does.
+    async fn ingest(
+        &self,
+        package: PackageSource,
+        store: Arc<dyn Store>,
+    ) -> ServiceResult<Ingested> {
+        let runtime = self.runtime.clone();
+        self.handle
+            .call(move |executor, local| async move {
+                let mut request = executor.ingest_request();
+                source::to_wire(&package, request.get().init_source());
+                request.get().set_store(capability(&local, store, &runtime));
+                let response = request.send().promise.await?;
+                Ok(ingested::from_wire(response.get()?.get_ingested()?)?)
+            })
+            .await
+    }
+
     async fn status(&self) -> ServiceResult<ExecutorStatus> {
         self.handle
             .call(async |executor, _| {
@@ -102,5 +119,18 @@ impl Executor for RemoteExecutor {
                 Ok(executor_status::from_wire(response.get()?.get_status()?)?)
             })
             .await
+    }
+}
+
+/// The capability behind a store of the same hub; an object of this process for another.
+fn capability(
+    local: &Local,
+    store: Arc<dyn Store>,
+    runtime: &Runtime,
+) -> store_capnp::store::Client {
+    let remote = (&*store as &dyn Any).downcast_ref::<RemoteStore>();
+    match remote.and_then(|store| local.find(store.handle())) {
+        Some(client) => client,
+        None => capnp_rpc::new_client(StoreServer::lent(store, runtime.clone())),
     }
 }

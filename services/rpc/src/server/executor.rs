@@ -169,6 +169,29 @@ impl executor::Server for ExecutorServer {
         Ok(())
     }
 
+    async fn ingest(
+        self: Rc<Self>,
+        params: executor::IngestParams,
+        mut results: executor::IngestResults,
+    ) -> Result<(), capnp::Error> {
+        let asked = params.get()?;
+        let source = action::source::from_wire(asked.get_source()?)?;
+        let store = asked.get_store()?;
+        drop(params);
+        let store: Arc<dyn Store> = Arc::new(self.handed(store).await);
+        let inner = self.inner.clone();
+        let never = CancellationToken::new();
+        let runtime = &self.inbound.shared.runtime;
+        let ingested = run(
+            runtime,
+            &never,
+            async move { inner.ingest(source, store).await },
+        )
+        .await;
+        action::ingested::to_wire(&answer(ingested)?, results.get().init_ingested());
+        Ok(())
+    }
+
     async fn status(
         self: Rc<Self>,
         _: executor::StatusParams,

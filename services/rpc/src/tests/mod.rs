@@ -11,12 +11,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use futures::future::BoxFuture;
 use tempfile::TempDir;
 use tokio::runtime::Handle as Runtime;
 use vx_core::{
-    ActionSpec, Execution, Executor, ExecutorStatus, MessageFormat, Observer, Output, OutputStream,
-    ServiceResult, Store, StoreService,
+    ActionSpec, Execution, Executor, ExecutorStatus, Ingested, MessageFormat, Observer, Output,
+    OutputStream, PackageSource, ServiceResult, Store, StoreService,
 };
 
 use crate::contract::MemoryStore;
@@ -109,6 +110,19 @@ impl Executor for Scripted {
         observer: Arc<dyn Observer>,
     ) -> ServiceResult<Execution> {
         (self.0)(action, store, observer).await
+    }
+
+    async fn ingest(
+        &self,
+        source: PackageSource,
+        store: Arc<dyn Store>,
+    ) -> ServiceResult<Ingested> {
+        let PackageSource::Tree { path } = source else {
+            return Ok(Ingested::Mismatch("other".to_owned()));
+        };
+        let content = Bytes::from(path);
+        store.write_small(vec![content.clone()]).await?;
+        Ok(Ingested::Stored(vx_core::Blob::of(&content)))
     }
 
     async fn status(&self) -> ServiceResult<ExecutorStatus> {

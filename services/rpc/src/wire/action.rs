@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use vx_core::{
     ActionSpec, CheckoutMode, CheckoutMount, Collect, CollectForm, Execution, Exit, FileInput,
-    MessageFormat, OutputStream, PackageFormat, PackageInput, RelPath, TreeInput,
+    Ingested, MessageFormat, OutputStream, PackageFormat, PackageInput, PackageSource, RelPath,
+    TreeInput,
 };
 use vx_schema::executor_capnp as wire;
 
-use super::value::{digest, digests, outputs};
+use super::value::{blob, digest, digests, outputs};
 use super::{length, text, texts};
 use crate::error::invalid;
 
@@ -75,6 +76,7 @@ pub(crate) mod spec {
     }
 
     fn checkout_to_wire(value: &CheckoutMount, mut to: wire::checkout_mount::Builder<'_>) {
+        to.set_at(&value.at);
         to.set_host(&value.host);
         let mut hidden = to.reborrow().init_hidden(length(value.hidden.len()));
         for (index, path) in value.hidden.iter().enumerate() {
@@ -154,12 +156,67 @@ pub(crate) mod spec {
             .iter()
             .map(|path| RelPath::new(text(path?)?).map_err(invalid));
         Ok(CheckoutMount {
+            at: text(from.get_at()?)?,
             host: text(from.get_host()?)?,
             hidden: hidden.collect::<capnp::Result<_>>()?,
             mode: match from.get_mode()? {
                 wire::checkout_mount::Mode::ReadOnly => CheckoutMode::ReadOnly,
                 wire::checkout_mount::Mode::PrivateLayer => CheckoutMode::PrivateLayer,
             },
+        })
+    }
+}
+
+pub(crate) mod source {
+    //! A package's sources on the executor's host.
+    use super::*;
+
+    pub(crate) fn to_wire(value: &PackageSource, mut to: wire::package_source::Builder<'_>) {
+        match value {
+            PackageSource::Archive { path, sha256 } => {
+                to.set_path(path);
+                to.set_archive(sha256);
+            }
+            PackageSource::Tree { path } => {
+                to.set_path(path);
+                to.set_tree(());
+            }
+        }
+    }
+
+    pub(crate) fn from_wire(
+        from: wire::package_source::Reader<'_>,
+    ) -> capnp::Result<PackageSource> {
+        use wire::package_source::Which;
+        let path = text(from.get_path()?)?;
+        Ok(match from.which()? {
+            Which::Archive(sha256) => PackageSource::Archive {
+                path,
+                sha256: text(sha256?)?,
+            },
+            Which::Tree(()) => PackageSource::Tree { path },
+        })
+    }
+}
+
+pub(crate) mod ingested {
+    //! What became of a package on its way into a store.
+    use super::*;
+
+    pub(crate) fn to_wire(value: &Ingested, mut to: wire::ingested::Builder<'_>) {
+        match value {
+            Ingested::Stored(stored) => blob::to_wire(stored, to.init_stored()),
+            Ingested::Unreadable(why) => to.set_unreadable(why),
+            Ingested::Mismatch(found) => to.set_mismatch(found),
+        }
+    }
+
+    pub(crate) fn from_wire(from: wire::ingested::Reader<'_>) -> capnp::Result<Ingested> {
+        use wire::ingested::Which;
+        Ok(match from.which()? {
+            Which::Stored(stored) => Ingested::Stored(blob::from_wire(stored?)?),
+            Which::Unreadable(why) => Ingested::Unreadable(text(why?)?),
+            Which::Mismatch(found) => Ingested::Mismatch(text(found?)?),
         })
     }
 }

@@ -70,6 +70,7 @@ fn actions() {
         cwd: "/vx/ws".to_owned(),
         toolchain: "/home/me/.rustup".to_owned(),
         checkout: Some(CheckoutMount {
+            at: "/vx/ws".to_owned(),
             host: "/home/me/rg".to_owned(),
             hidden: vec![path("target"), path("a/.vx")],
             mode: CheckoutMode::PrivateLayer,
@@ -118,6 +119,7 @@ fn actions() {
     };
     let read_only = ActionSpec {
         checkout: Some(CheckoutMount {
+            at: "/vx/ws".to_owned(),
             host: String::new(),
             hidden: Vec::new(),
             mode: CheckoutMode::ReadOnly,
