@@ -17,6 +17,9 @@ use crate::services::{self, Services};
 /// The most a log grows to, in bytes, before it is turned over.
 const LOG_LIMIT: u64 = 8 * 1024 * 1024;
 
+/// How long clients may take to read their answers when the last build is done.
+const LAST_ANSWERS: Duration = Duration::from_secs(5);
+
 /// The orchestrator of vx. Started by `vx`; rarely by hand.
 #[derive(Debug, Parser)]
 #[command(name = "vx-aether", version)]
@@ -165,16 +168,30 @@ impl Started {
             server,
             lifeline,
         } = self;
-        tokio::select! {
-            () = daemon::shutdown_signal() => tracing::info!("told to end by a signal"),
-            () = lifeline.closed() => tracing::info!("whoever started this is gone"),
-            () = drained(&aether, &server) => tracing::info!("all builds are done"),
+        let finished = tokio::select! {
+            () = daemon::shutdown_signal() => {
+                tracing::info!("told to end by a signal");
+                false
+            }
+            () = lifeline.closed() => {
+                tracing::info!("whoever started this is gone");
+                false
+            }
+            () = drained(&aether, &server) => {
+                tracing::info!("all builds are done");
+                true
+            }
             () = idle(&aether, &server, Duration::from_secs(arguments.idle)) => {
                 tracing::info!("nothing to do for a long time");
+                true
             }
-        }
+        };
         aether.refuse_builds();
-        server.drain().await;
+        if finished {
+            // Clients still read the last answers; they close when they have them.
+            let _ = tokio::time::timeout(LAST_ANSWERS, server.drain()).await;
+        }
+        server.shutdown().await;
         aether.end_services().await;
         aether.save();
     }
@@ -190,7 +207,11 @@ async fn drained(aether: &Aether, server: &ServerHandle) {
         }
         tokio::select! {
             changed = builds.changed() => if changed.is_err() { return },
-            () = server.drain_requested(), if !aether.is_stopping() => aether.refuse_builds(),
+            () = server.drain_requested(), if !aether.is_stopping() => {
+                aether.refuse_builds();
+                // Who comes now waits for the lock, and then starts a successor.
+                server.stop_accepting().await;
+            }
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
@@ -168,7 +169,7 @@ enum Socket {
     Unix {
         listener: UnixListener,
         /// Goes last, after the socket was removed.
-        _lock: SocketLock,
+        lock: Arc<SocketLock>,
     },
     Tcp(TcpListener),
 }
@@ -204,7 +205,7 @@ impl Listener {
                 Ok(Self {
                     socket: Socket::Unix {
                         listener,
-                        _lock: lock,
+                        lock: Arc::new(lock),
                     },
                     endpoint: endpoint.clone(),
                 })
@@ -227,6 +228,14 @@ impl Listener {
                     endpoint: endpoint.with_port(bound),
                 })
             }
+        }
+    }
+
+    /// The lock beside a socket; whoever holds it keeps others from listening there.
+    pub(crate) fn lock(&self) -> Option<Arc<SocketLock>> {
+        match &self.socket {
+            Socket::Unix { lock, .. } => Some(lock.clone()),
+            Socket::Tcp(_) => None,
         }
     }
 

@@ -14,6 +14,7 @@ use vx_core::{Executor, Holder, StoreService};
 use vx_schema::bootstrap_capnp::bootstrap;
 
 use crate::connection::start_server;
+use crate::directory::SocketLock;
 use crate::endpoint::Endpoint;
 use crate::hub::Hub;
 use crate::identity::Hello;
@@ -160,8 +161,10 @@ impl ReadyServer {
             stop: CancellationToken::new(),
             stopped: CancellationToken::new(),
         };
+        let lock = listener.lock();
         runtime.spawn(accepting.clone().run(listener));
         Ok(ServerHandle {
+            _lock: lock,
             accepting,
             counted,
             shared,
@@ -174,6 +177,9 @@ pub struct ServerHandle {
     accepting: Accepting,
     counted: watch::Receiver<usize>,
     shared: Arc<Shared>,
+    /// Held to the end, also when nothing is accepted any more: who comes next waits until
+    /// what this service still does is done.
+    _lock: Option<Arc<SocketLock>>,
 }
 
 impl ServerHandle {
@@ -221,7 +227,8 @@ impl ServerHandle {
         self.drain().await;
     }
 
-    async fn stop_accepting(&self) {
+    /// Stops accepting and removes the socket; connections that are there go on.
+    pub async fn stop_accepting(&self) {
         self.accepting.stop.cancel();
         self.accepting.stopped.cancelled().await;
     }
