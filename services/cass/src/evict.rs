@@ -132,6 +132,9 @@ impl Shared {
 
     fn evict_records(&self, name: &RecordName) -> Vec<Reverse<(u64, Item)>> {
         let mut state = self.state();
+        if state.is_list_held(name) {
+            return Vec::new();
+        }
         let mut freed = Vec::new();
         state.remove_list(name, &mut freed);
         queued(&state, &freed)

@@ -33,6 +33,8 @@ mod shared;
 mod stamp;
 mod state;
 mod store;
+#[cfg(test)]
+mod stress;
 mod write;
 
 pub use blobs::FIXED_MTIME;

@@ -56,6 +56,7 @@ pub(crate) fn read(
                 })
                 .copied()
                 .collect();
+            state.hold_list(*name, grant.id);
             state.pending.used_lists.insert(*name);
             for item in &items {
                 let key = (*name, item.digest);
@@ -118,6 +119,7 @@ pub(crate) fn put(
     grant.check()?;
     let mut state = shared.state();
     state.put_record(name, item, RECORDS_PER_NAME);
+    state.hold_list(name, grant.id);
     if item.is_inline() {
         state.pending.bytes += item.size;
         state

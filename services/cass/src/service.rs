@@ -137,6 +137,11 @@ impl Cass {
             .map_err(|error| ServiceError::Failed(format!("the index can't be written: {error}")))
     }
 
+    #[cfg(test)]
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
     fn find_grant(&self, grant: GrantId) -> Arc<Grant> {
         let state = self.shared.state();
         match state.grants.get(&grant) {
@@ -236,6 +241,7 @@ impl StoreService for Cass {
         let held = Held {
             grant: Arc::new(Grant::new(id, label, false)),
             blobs: std::collections::HashSet::new(),
+            lists: std::collections::HashSet::new(),
         };
         state.grants.insert(id, held);
         Ok(id)

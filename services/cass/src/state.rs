@@ -132,6 +132,7 @@ impl Grant {
 pub(crate) struct Held {
     pub(crate) grant: Arc<Grant>,
     pub(crate) blobs: HashSet<Digest>,
+    pub(crate) lists: HashSet<RecordName>,
 }
 
 /// Changes that the index does not have yet.
@@ -317,6 +318,18 @@ impl State {
         {
             self.blobs.entry(*digest).or_default().holds += 1;
         }
+    }
+
+    /// Makes a grant hold the records under a name.
+    pub(crate) fn hold_list(&mut self, name: RecordName, grant: GrantId) {
+        if let Some(held) = self.grants.get_mut(&grant) {
+            held.lists.insert(name);
+        }
+    }
+
+    /// Whether a grant holds the records under a name. Only eviction asks, and grants are few.
+    pub(crate) fn is_list_held(&self, name: &RecordName) -> bool {
+        self.grants.values().any(|held| held.lists.contains(name))
     }
 
     /// Ends a grant and what it holds. `false`: there is none.
