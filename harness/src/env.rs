@@ -473,4 +473,55 @@ mod tests {
         assert!(!running.wait().status.success());
         env.assert_nothing_runs();
     }
+
+    /// Set for the test below when it plays the test that is killed.
+    const VICTIM: &str = "VX_HARNESS_VICTIM";
+
+    /// Before the path of the victim's environment in what it prints.
+    const ROOT: &str = "environment: ";
+
+    #[test]
+    fn nothing_outlives_a_test_that_is_killed() {
+        use std::io::{BufRead, BufReader};
+        use std::process::Stdio;
+
+        if std::env::var_os(VICTIM).is_some() {
+            let env = Env::new();
+            let mut command = env.command("sleep", env.root());
+            command.arg("1000");
+            let _running = Running::start(command, env.root().to_owned());
+            println!("{ROOT}{}", env.root().display());
+            let _ = std::io::stdin().read_line(&mut String::new());
+            return;
+        }
+        let mut victim = Command::new(std::env::current_exe().unwrap())
+            .args([
+                "env::tests::nothing_outlives_a_test_that_is_killed",
+                "--exact",
+                "--nocapture",
+            ])
+            .env(VICTIM, "1")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(victim.stdout.take().unwrap()).lines();
+        let root = lines
+            .find_map(|line| Some(line.unwrap().split_once(ROOT)?.1.to_owned()))
+            .unwrap();
+        let left = || process::find(|directory| process::names(directory, &root));
+        assert!(
+            left().iter().any(|process| process.name == "sleep"),
+            "{:#?}",
+            left()
+        );
+        victim.kill().unwrap();
+        victim.wait().unwrap();
+        // What is left first is the reaper too, which goes when it is done.
+        for process in left() {
+            assert!(process.wait_gone(FAREWELL), "{process:?}");
+        }
+        assert_eq!(left(), []);
+        assert!(!Path::new(&root).exists());
+    }
 }

@@ -1,4 +1,4 @@
-//! The store alone. The measuring client is a program of the harness, since it has to be
+//! The store alone. The measuring client is a program of its own, since it has to be
 //! optimised and speaks the store's protocol; this only runs it.
 
 use anyhow::{Context, Result};
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::stats::Summary;
 use crate::{programs, workspace};
 
-/// What the harness's `store-bench` measured.
+/// What the `vx-store-bench` measured.
 #[derive(Serialize, Deserialize)]
 pub(super) struct StoreFigures {
     /// Bytes of the large blob.
@@ -32,20 +32,12 @@ pub(super) fn measure() -> Result<StoreFigures> {
     let bin = programs::release()?;
     let text = workspace::read(
         workspace::cargo()
-            .args([
-                "run",
-                "--release",
-                "--quiet",
-                "-p",
-                "vx-harness",
-                "--bin",
-                "store-bench",
-            ])
+            .args(["run", "--release", "--quiet", "-p", "vx-store-bench"])
             .env("VX_BIN_DIR", bin)
             // Only programs of one build talk to each other.
             .env("VX_BUILD_ID", programs::build_id()?),
     )?;
-    serde_json::from_str(&text).context("store-bench printed something else than its figures")
+    serde_json::from_str(&text).context("vx-store-bench printed something else than its figures")
 }
 
 impl StoreFigures {

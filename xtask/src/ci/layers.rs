@@ -9,7 +9,7 @@ use serde::Deserialize;
 use crate::workspace;
 
 /// Each package of the repository and those of its own it may depend on, in tests too.
-const MAY_USE: [(&str, &[&str]); 11] = [
+const MAY_USE: [(&str, &[&str]); 12] = [
     ("vx-core", &[]),
     ("vx-schema", &[]),
     ("vx-plan", &["vx-core"]),
@@ -19,7 +19,8 @@ const MAY_USE: [(&str, &[&str]); 11] = [
     ("vx-aether", &["vx-core", "vx-schema", "vx-rpc", "vx-plan"]),
     ("vx", &["vx-core", "vx-rpc"]),
     ("vx-corpus", &[]),
-    ("vx-harness", &["vx-core", "vx-rpc", "vx-corpus"]),
+    ("vx-harness", &["vx-corpus"]),
+    ("vx-store-bench", &["vx-core", "vx-rpc", "vx-harness"]),
     ("xtask", &["vx-corpus"]),
 ];
 
