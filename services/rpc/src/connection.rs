@@ -14,7 +14,7 @@ use capnp::serialize::OwnedSegments;
 use capnp_rpc::rpc_twoparty_capnp::Side;
 use capnp_rpc::{FlowController, RpcSystem, VatNetwork, twoparty};
 use futures::FutureExt;
-use futures::io::{AsyncRead, AsyncWrite, BufReader, BufWriter};
+use futures::io::{AsyncBufRead, AsyncBufReadExt, AsyncWrite, BufReader, BufWriter};
 use tokio_util::compat::{Compat, TokioAsyncReadCompatExt, TokioAsyncWriteCompatExt};
 
 use crate::limits::{Limits, NESTING, SOCKET_BUFFER, TRAVERSALS};
@@ -268,11 +268,17 @@ impl capnp_rpc::Connection<Side> for Connection {
 }
 
 async fn receive(
-    input: &mut (impl AsyncRead + Unpin),
+    input: &mut (impl AsyncBufRead + Unpin),
     line: &Arc<Line>,
     limits: &Limits,
 ) -> capnp::Result<Option<Box<dyn capnp_rpc::IncomingMessage>>> {
-    let words = limits.message_bytes / 8;
+    // The bound is looked up when a message begins: by then a peer that waited for the answer
+    // to its proof has the larger one.
+    if input.fill_buf().await?.is_empty() {
+        return Ok(None);
+    }
+    let bound = line.bound(limits.message_bytes as u64);
+    let words = usize::try_from(bound / 8).unwrap_or(usize::MAX);
     let size = ReaderOptions {
         traversal_limit_in_words: Some(words),
         nesting_limit: NESTING,

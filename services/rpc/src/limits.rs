@@ -15,8 +15,8 @@ pub struct Limits {
     /// Streams that one connection may have open at a server. Each can hold a window and two
     /// chunks, so this times 1.5 MiB is what streams can hold.
     pub streams: usize,
-    /// Streams that this process opens at once on one connection it dialled. Lower than
-    /// `streams`, because what it relays for others counts at the server too.
+    /// Streams of each direction that this process opens at once on one connection it dialled.
+    /// A quarter of `streams`, because what it relays for others counts at the server too.
     pub own_streams: usize,
     /// Bytes received and not yet dealt with. A peer that keeps to its windows stays under
     /// `streams` windows and chunks; one that does not is disconnected.
@@ -49,7 +49,7 @@ impl Default for Limits {
             message_bytes: 9 * MIB,
             window_bytes: MIB,
             streams: 64,
-            own_streams: 24,
+            own_streams: 16,
             unread_bytes: 128 * MIB as u64,
             unwritten_bytes: 128 * MIB as u64,
             stall: Duration::from_secs(30),
@@ -63,6 +63,10 @@ impl Default for Limits {
 }
 
 const MIB: usize = 1024 * 1024;
+
+/// The largest message, and the most bytes unread or unwritten, of a peer that has not redeemed
+/// a secret yet: it has nothing to say but hello.
+pub const UNPROVED: usize = 64 * 1024;
 
 /// The largest piece of a stream in one message, in bytes: between 256 KiB and 1 MiB streams
 /// are equally fast, and smaller pieces hold less.

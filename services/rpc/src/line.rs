@@ -8,7 +8,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use vx_core::ServiceError;
 
-use crate::limits::{Limits, REMEMBERED_CONNECTIONS};
+use crate::limits::{Limits, REMEMBERED_CONNECTIONS, UNPROVED};
 
 /// What a connection moved.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,8 +48,13 @@ pub(crate) struct Line {
     pub(crate) unread: AtomicU64,
     unread_limit: u64,
     unwritten_limit: u64,
-    /// Streams that this process may open on it.
-    pub(crate) own_streams: Arc<Semaphore>,
+    /// Blobs that this process may be reading over it.
+    pub(crate) own_readers: Arc<Semaphore>,
+    /// Blobs that this process may be storing over it; apart from the others, so that who
+    /// reads one to store another gets on.
+    pub(crate) own_writers: Arc<Semaphore>,
+    /// The other side redeemed a secret, or was dialled by this one.
+    pub(crate) proved: CancellationToken,
     /// Asks for an orderly end.
     pub(crate) stop: CancellationToken,
     /// Asks for an end at once.
@@ -61,6 +66,10 @@ pub(crate) struct Line {
 
 impl Line {
     pub(crate) fn new(direction: Direction, peer: impl Into<String>, limits: &Limits) -> Arc<Self> {
+        let proved = CancellationToken::new();
+        if direction == Direction::Outbound {
+            proved.cancel();
+        }
         Arc::new(Self {
             direction,
             peer: Mutex::new(peer.into()),
@@ -70,7 +79,9 @@ impl Line {
             unread: AtomicU64::new(0),
             unread_limit: limits.unread_bytes,
             unwritten_limit: limits.unwritten_bytes,
-            own_streams: Arc::new(Semaphore::new(limits.own_streams)),
+            own_readers: Arc::new(Semaphore::new(limits.own_streams)),
+            own_writers: Arc::new(Semaphore::new(limits.own_streams)),
+            proved,
             stop: CancellationToken::new(),
             kill: CancellationToken::new(),
             reason: OnceLock::new(),
@@ -124,11 +135,9 @@ impl Line {
 
     pub(crate) fn add_queued(&self, bytes: u64) {
         self.queued.fetch_add(bytes, Ordering::Relaxed);
-        if self.unwritten() > self.unwritten_limit {
-            self.fail(format!(
-                "it left over {} bytes of answers unread",
-                self.unwritten_limit
-            ));
+        let limit = self.bound(self.unwritten_limit);
+        if self.unwritten() > limit {
+            self.fail(format!("it left over {limit} bytes of answers unread"));
         }
     }
 
@@ -136,11 +145,20 @@ impl Line {
     pub(crate) fn add_unread(&self, bytes: u64) {
         self.received.fetch_add(bytes, Ordering::Relaxed);
         let unread = self.unread.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        if unread > self.unread_limit {
+        let limit = self.bound(self.unread_limit);
+        if unread > limit {
             self.fail(format!(
-                "it sent over {} bytes ahead of what was asked for, past its streams' windows",
-                self.unread_limit
+                "it sent over {limit} bytes ahead of what was asked for, past its streams' windows"
             ));
+        }
+    }
+
+    /// `limit`, or the one for those who proved nothing.
+    pub(crate) fn bound(&self, limit: u64) -> u64 {
+        if self.proved.is_cancelled() {
+            limit
+        } else {
+            limit.min(UNPROVED as u64)
         }
     }
 

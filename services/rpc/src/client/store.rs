@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use vx_core::service::{MAX_BATCH, MAX_SMALL_BLOB};
 use vx_core::{
     BlobReader, BlobWriter, Digest, PlaceOutcome, PlaceRequest, ServiceError, ServiceResult, Store,
@@ -60,13 +61,13 @@ impl RemoteStore {
         &self.handle
     }
 
-    async fn stream_permit(&self) -> ServiceResult<tokio::sync::OwnedSemaphorePermit> {
-        let line = self.handle.line();
-        line.own_streams
+    /// Waits while too many blobs are under way on the connection.
+    async fn permit(&self, which: &Arc<Semaphore>) -> ServiceResult<OwnedSemaphorePermit> {
+        which
             .clone()
             .acquire_owned()
             .await
-            .map_err(|_| line.lost())
+            .map_err(|_| self.handle.line().lost())
     }
 }
 
@@ -105,7 +106,7 @@ impl Store for RemoteStore {
         offset: u64,
     ) -> ServiceResult<Option<Box<dyn BlobReader>>> {
         use store_capnp::store::read_outcome::Which;
-        let permit = self.stream_permit().await?;
+        let permit = self.permit(&self.handle.line().own_readers).await?;
         let line = self.handle.line().clone();
         let (sink, arriving) = byte_sink();
         let found = self
@@ -135,7 +136,7 @@ impl Store for RemoteStore {
     }
 
     async fn write(&self) -> ServiceResult<Box<dyn BlobWriter>> {
-        let permit = self.stream_permit().await?;
+        let permit = self.permit(&self.handle.line().own_writers).await?;
         let writer =
             RemoteBlobWriter::open(&self.handle, permit, self.route, self.traffic.clone()).await?;
         Ok(Box::new(writer))

@@ -54,8 +54,6 @@ pub(crate) struct Inbound {
     pub(crate) local: Rc<Local>,
     pub(crate) streams: Rc<Streams>,
     pub(crate) handed: RefCell<Vec<Handed>>,
-    /// It redeemed a secret.
-    pub(crate) proved: CancellationToken,
 }
 
 impl Inbound {
@@ -73,7 +71,6 @@ impl Inbound {
             local,
             streams,
             handed: RefCell::default(),
-            proved: CancellationToken::new(),
         })
     }
 }
@@ -147,7 +144,7 @@ impl bootstrap::Server for BootstrapServer {
             },
             None => return answer(Err(refused())),
         };
-        self.inbound.proved.cancel();
+        self.inbound.line.proved.cancel();
         results
             .get()
             .init_capability()

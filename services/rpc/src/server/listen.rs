@@ -355,7 +355,7 @@ impl Accepting {
 
 /// Drops a peer that proves nothing in time, and logs how each connection ended.
 async fn watch_over(inbound: Rc<Inbound>, counted: Counted) {
-    let (line, proved) = (&inbound.line, &inbound.proved);
+    let (line, proved) = (&inbound.line, &inbound.line.proved);
     tokio::select! {
         biased;
         () = line.closed.cancelled() => {}

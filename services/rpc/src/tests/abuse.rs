@@ -15,6 +15,7 @@ use super::raw::RawPeer;
 use super::{Cass, hub, soon};
 use crate::Limits;
 use crate::contract::{MemoryStore, content, put};
+use crate::limits::UNPROVED;
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     soon(tokio::task::spawn_blocking(work)).await.unwrap()
@@ -58,11 +59,22 @@ async fn garbage_is_dropped() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_message_over_the_limit_is_dropped_unread() {
     let cass = Cass::start().await;
-    let words = u32::try_from(Limits::default().message_bytes / 8 + 1).unwrap();
-    let mut peer = RawPeer::dial(cass.server.endpoint());
-    peer.stream.write_all(&0u32.to_le_bytes()).unwrap();
-    peer.stream.write_all(&words.to_le_bytes()).unwrap();
-    blocking(|| peer.drained()).await;
+    // Less is allowed before anything was proved.
+    for (proves, limit) in [(true, Limits::default().message_bytes), (false, UNPROVED)] {
+        let mut peer = RawPeer::dial(cass.server.endpoint());
+        let secret = cass.secret.clone();
+        blocking(move || {
+            if proves {
+                let first = peer.bootstrap();
+                peer.redeem(first, &secret);
+            }
+            let words = u32::try_from(limit / 8 + 1).unwrap();
+            peer.stream.write_all(&0u32.to_le_bytes()).unwrap();
+            peer.stream.write_all(&words.to_le_bytes()).unwrap();
+            peer.drained()
+        })
+        .await;
+    }
     alone(&cass).await;
     serves(&cass).await;
 }
@@ -127,6 +139,25 @@ async fn who_asks_and_never_reads_is_dropped() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_proved_nothing_is_held_to_less() {
+    let cass = Cass::start().await;
+    let mut peer = RawPeer::dial(cass.server.endpoint());
+    let sent = blocking(move || {
+        let first = peer.bootstrap();
+        let mut sent = 0;
+        while peer.hello(first).is_ok() {
+            sent += 1;
+        }
+        sent
+    })
+    .await;
+    // A hello and its answer take some 200 bytes; the rest is what the sockets hold.
+    assert!(sent < 20_000, "{sent}");
+    alone(&cass).await;
+    serves(&cass).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_reader_that_stops_reading_is_dropped() {
     let limits = Limits {
         stall: Duration::from_millis(100),
@@ -138,10 +169,15 @@ async fn a_reader_that_stops_reading_is_dropped() {
     let granted = cass.client(&hub).await.grant("fill").await.unwrap();
     let blob = put(&granted.store, &bytes, bytes.len()).await.unwrap();
     let mut peer = RawPeer::dial(cass.server.endpoint());
-    let first = peer.bootstrap();
-    let root = peer.redeem(first, &cass.secret);
-    let store = peer.store(root);
-    peer.read(store, &blob.digest);
+    let secret = cass.secret.clone();
+    let peer = blocking(move || {
+        let first = peer.bootstrap();
+        let root = peer.redeem(first, &secret);
+        let store = peer.store(root);
+        peer.read(store, &blob.digest);
+        peer
+    })
+    .await;
     let mut connections = cass.server.connections();
     soon(connections.wait_for(|count| *count == 2))
         .await

@@ -75,6 +75,35 @@ async fn an_introduction_is_good_once_and_gives_the_store_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_introduction_is_good_for_a_short_time_and_there_are_not_too_many() {
+    let limits = Limits {
+        introduction: std::time::Duration::ZERO,
+        ..Limits::default()
+    };
+    let cass = Cass::start_with(limits, None).await;
+    let (aether, rhea) = (hub("vx-aether"), hub("vx-rhea"));
+    let granted = cass.client(&aether).await.grant("build").await.unwrap();
+    let met = introduction(&granted.store).await.unwrap();
+    refused(rhea.introduced(&met).await);
+
+    let limits = Limits {
+        introductions: 2,
+        ..Limits::default()
+    };
+    let cass = Cass::start_with(limits, None).await;
+    let granted = cass.client(&aether).await.grant("build").await.unwrap();
+    let first = introduction(&granted.store).await.unwrap();
+    introduction(&granted.store).await.unwrap();
+    let third = introduction(&granted.store).await;
+    assert!(
+        matches!(third, Err(ServiceError::Overloaded(_))),
+        "{third:?}"
+    );
+    rhea.introduced(&first).await.unwrap();
+    introduction(&granted.store).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_introduction_to_someone_else_is_not_followed() {
     let cass = Cass::start().await;
     let (aether, rhea) = (hub("vx-aether"), hub("vx-rhea"));

@@ -172,6 +172,25 @@ async fn actions_of_one_build_share_one_introduction() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connections_end_leaves_nothing_behind() {
+    let cass = Cass::start().await;
+    for handover in [Handover::Direct, Handover::RelayOnly] {
+        let rhea = Rhea::start(handover, work).await;
+        let aether = hub("vx-aether");
+        builds(&cass, &rhea, &aether, 1).await;
+        drop(aether);
+        // The test's and the server's own; a connection that leaks keeps a third.
+        let freed = async {
+            while Arc::strong_count(&rhea.executor) > 2 {
+                tokio::task::yield_now().await;
+            }
+        };
+        soon(freed).await;
+    }
+    soon(cass.memory.without_grants()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lost_direct_connection_is_made_anew() {
     let cass = Cass::start().await;
     let rhea = Rhea::start(Handover::Direct, work).await;

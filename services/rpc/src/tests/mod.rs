@@ -135,6 +135,7 @@ struct Rhea {
     server: ServerHandle,
     hub: Hub,
     secret: Secret,
+    executor: Arc<Scripted>,
     _dir: TempDir,
 }
 
@@ -150,11 +151,11 @@ impl Rhea {
         let secret = Secret::random().unwrap();
         let hub = hub("vx-rhea");
         let endpoint = Endpoint::unix(dir.path().join("rhea.sock")).unwrap();
-        let executor = Scripted(Box::new(move |action, store, observer| {
+        let executor = Arc::new(Scripted(Box::new(move |action, store, observer| {
             Box::pin(run(action, store, observer))
-        }));
+        })));
         let server = Server::builder("vx-rhea", endpoint, secret.clone())
-            .serve_executor(Arc::new(executor), hub.clone(), handover)
+            .serve_executor(executor.clone(), hub.clone(), handover)
             .start()
             .await
             .unwrap();
@@ -162,6 +163,7 @@ impl Rhea {
             server,
             hub,
             secret,
+            executor,
             _dir: dir,
         }
     }

@@ -114,10 +114,12 @@ impl RawPeer {
                     .set_secret(secret.bytes());
             })
             .unwrap();
-        Promised {
+        let redeemed = Promised {
             question,
             pointer: Some(0),
-        }
+        };
+        self.answered(redeemed);
+        redeemed
     }
 
     /// The store of a grant of a store's process.
@@ -176,6 +178,20 @@ impl RawPeer {
             params.set_sink(capnp_rpc::new_client(Nothing));
         })
         .unwrap();
+    }
+
+    /// Reads messages until the answer to `question` came.
+    pub(super) fn answered(&mut self, asked: Promised) {
+        loop {
+            let message =
+                capnp::serialize::read_message(&mut self.stream, Default::default()).unwrap();
+            let root: rpc_capnp::message::Reader<'_> = message.get_root().unwrap();
+            if let Ok(rpc_capnp::message::Return(Ok(answer))) = root.which()
+                && answer.get_answer_id() == asked.question
+            {
+                return;
+            }
+        }
     }
 
     /// Reads until the other side closes.
