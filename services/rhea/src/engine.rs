@@ -155,18 +155,16 @@ impl Engine {
     /// Builds a root with everything an action may need and leaves it; says why not.
     async fn probe(&self) -> std::io::Result<String> {
         let scratch = self.directory.scratch()?;
-        let text = |name: &str| {
-            let path = scratch.make(name)?;
-            Ok::<_, std::io::Error>(path.to_string_lossy().into_owned())
-        };
+        let text = |path: PathBuf| path.to_string_lossy().into_owned();
+        let (root, layer) = self.directory.mount_points();
         let spec = GuardSpec {
-            base: text("root")?,
-            layer: text("layer")?,
+            base: text(root),
+            layer: text(layer),
             system: self.system.clone(),
             toolchain: None,
             checkout: Some(CheckoutMount {
                 at: vx_core::places::CHECKOUT.to_owned(),
-                host: text("checkout")?,
+                host: text(scratch.make("checkout")?),
                 hidden: Vec::new(),
                 mode: CheckoutMode::PrivateLayer,
             }),

@@ -121,7 +121,7 @@ impl Attempt<'_> {
             });
         }
         Ok(Ready {
-            spec: self.guard_spec(binds)?,
+            spec: self.guard_spec(binds),
             collector: Collector {
                 intake: Intake {
                     store: Arc::clone(&self.store),
@@ -138,14 +138,15 @@ impl Attempt<'_> {
         self.scratch.make(name).tried("make a directory")
     }
 
-    fn guard_spec(&self, binds: Vec<Bind>) -> Result<GuardSpec, Stop> {
+    fn guard_spec(&self, binds: Vec<Bind>) -> GuardSpec {
         let jobserver = variable();
         let mut env = self.action.env.clone();
         env.retain(|(name, _)| *name != jobserver.0);
         env.push(jobserver);
-        Ok(GuardSpec {
-            base: text(self.make("root")?),
-            layer: text(self.make("layer")?),
+        let (root, layer) = self.engine.directory.mount_points();
+        GuardSpec {
+            base: text(root),
+            layer: text(layer),
             system: self.engine.system.clone(),
             toolchain: Some(self.action.toolchain.clone()),
             checkout: self
@@ -159,7 +160,7 @@ impl Attempt<'_> {
                 env,
                 cwd: self.action.cwd.clone(),
             }),
-        })
+        }
     }
 
     /// The checkout with the executor's directory hidden, should it lie in there.

@@ -70,12 +70,21 @@ impl Directory {
         let actions = directory.actions();
         make_private(&actions).map_err(fail(&actions))?;
         directory.clear_leftovers().map_err(fail(&actions))?;
+        let (root, layer) = directory.mount_points();
+        make_private(&root).map_err(fail(&root))?;
+        make_private(&layer).map_err(fail(&layer))?;
         Ok(directory)
     }
 
     /// Its path.
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Two empty directories that roots and layers are mounted on while they are built. All
+    /// actions share them: each mounts in a namespace of its own.
+    pub(crate) fn mount_points(&self) -> (PathBuf, PathBuf) {
+        (self.path.join("root"), self.path.join("layer"))
     }
 
     /// Where unpacked packages are kept.

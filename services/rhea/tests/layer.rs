@@ -134,3 +134,20 @@ async fn odd_names_are_no_options_to_the_layer() {
     action.checkout = bench.mount(CheckoutMode::PrivateLayer);
     assert_eq!(bench.run(action).await.succeeded().text("stdout"), "seen");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_checkout_can_be_where_it_really_is() {
+    let bench = Bench::new().await;
+    bench.write("src/lib.rs", "seen");
+    let host = bench.checkout.path().to_str().unwrap().to_owned();
+    for mode in [CheckoutMode::ReadOnly, CheckoutMode::PrivateLayer] {
+        let mut action = shell("pwd; cat src/lib.rs; test ! -e /vx/ws; ls -A ..");
+        action.cwd.clone_from(&host);
+        let mut checkout = bench.mount(mode).unwrap();
+        checkout.at.clone_from(&host);
+        action.checkout = Some(checkout);
+        let name = bench.checkout.path().file_name().unwrap().to_str().unwrap();
+        let expected = format!("{host}\nseen{name}\n");
+        assert_eq!(bench.run(action).await.succeeded().text("stdout"), expected);
+    }
+}
