@@ -69,7 +69,7 @@ fn every_directive() {
                 println!("cargo::rustc-env=SAW_{name}={value}");
             }
             assert!(env::var("CARGO_FEATURE_OTHER_ONE").is_err());
-            assert!(Path::new(&env::var("RUSTC").unwrap()).is_file());
+            assert!(std::process::Command::new(env::var("RUSTC").unwrap()).arg("-vV").output().unwrap().status.success());
             assert!(Path::new(&env::var("CARGO_MANIFEST_DIR").unwrap()).join("Cargo.toml").is_file());
             assert_eq!(env::current_dir().unwrap(), Path::new(&env::var("CARGO_MANIFEST_DIR").unwrap()));
             assert!(env::var("NUM_JOBS").unwrap().parse::<u32>().unwrap() > 0);

@@ -102,6 +102,16 @@ fn assert_right(env: &Env, project: &Project, number: u32, what: &str) {
     }
 }
 
+/// Blobs that the running store has set aside.
+fn set_aside(env: &Env, project: &Project) -> u64 {
+    let run = env.vx(project, &["status", "--json"]).success();
+    let status: serde_json::Value = serde_json::from_str(&run.stdout).expect("it prints JSON");
+    let count = &status["orchestrator"]["store"]["set_aside"];
+    count
+        .as_u64()
+        .unwrap_or_else(|| panic!("no figures of the store: {run}"))
+}
+
 #[test]
 fn a_flipped_byte_in_any_blob_is_found() {
     let env = Env::new();
@@ -109,6 +119,7 @@ fn a_flipped_byte_in_any_blob_is_found() {
     let _ = env.build(&project);
     let all = blobs(&env.vx_home());
     assert!(all.len() > 3, "the store's blobs were not found: {all:?}");
+    let mut found = 0;
     // Numbers no build has had, so that each round has something to do.
     for (index, blob) in all.iter().enumerate() {
         if !blob.exists() || fs::metadata(blob).is_ok_and(|metadata| metadata.len() == 0) {
@@ -116,6 +127,7 @@ fn a_flipped_byte_in_any_blob_is_found() {
         }
         // Alternately behind a running store's back and a stopped one's.
         if index % 2 == 0 {
+            found += set_aside(&env, &project);
             let _ = env.vx(&project, &["stop"]).success();
         }
         flip(blob);
@@ -129,6 +141,12 @@ fn a_flipped_byte_in_any_blob_is_found() {
             &format!("{} flipped", blob.display()),
         );
     }
+    found += set_aside(&env, &project);
+    assert!(
+        found > 2,
+        "{found} blobs were set aside, of {} that were flipped",
+        all.len()
+    );
 }
 
 #[test]
@@ -146,7 +164,7 @@ fn lost_blobs_are_produced_again() {
 
 #[test]
 fn a_store_kept_very_small_still_builds() {
-    let env = Env::new().with_setting("VX_CASS_LIMIT", "4M");
+    let env = Env::new().with_setting("VX_CASS_LIMIT", "12M");
     let project = env.project(PROJECT);
     for number in 0..4 {
         assert_right(&env, &project, number * 2, "a small store");
