@@ -32,14 +32,32 @@ const MAX_BUILDS: usize = 256;
 /// while others run. The executor itself starts no more programs than it has slots.
 const AHEAD: usize = 2;
 
+/// What is worth keeping between runs.
+#[derive(Clone)]
+struct Learned {
+    stat_cache: Arc<StatCache>,
+    durations: Arc<Durations>,
+    directory: PathBuf,
+}
+
+impl Learned {
+    fn save(&self) {
+        let saved = self
+            .stat_cache
+            .save(&self.directory.join("stat-cache"))
+            .and_then(|()| self.durations.save(&self.directory.join("durations")));
+        if let Err(error) = saved {
+            tracing::warn!(%error, "could not keep what was learned about files and durations");
+        }
+    }
+}
+
 /// The orchestrator's core.
 pub(crate) struct Aether {
     engine: Engine,
     services: Arc<Services>,
-    shared: Shared,
-    durations: Arc<Durations>,
+    learned: Learned,
     settings: BTreeMap<String, String>,
-    directory: PathBuf,
     started: Instant,
     stopping: AtomicBool,
     builds: watch::Sender<usize>,
@@ -66,12 +84,14 @@ impl Aether {
         let durations = Arc::new(Durations::load(&directory.join("durations")));
         let sessions = Arc::clone(&services);
         Ok(Arc::new(Self {
-            engine: Engine::new(sessions, shared.clone(), Arc::clone(&durations)),
+            learned: Learned {
+                stat_cache: Arc::clone(&shared.stat_cache),
+                durations: Arc::clone(&durations),
+                directory,
+            },
+            engine: Engine::new(sessions, shared, durations),
             services,
-            shared,
-            durations,
             settings: settings_of(environment),
-            directory,
             started: Instant::now(),
             stopping: AtomicBool::new(false),
             builds: watch::Sender::new(0),
@@ -97,14 +117,7 @@ impl Aether {
     /// Writes what is worth keeping between runs. What can't be written is logged: it costs
     /// time alone.
     pub(crate) fn save(&self) {
-        let saved = self
-            .shared
-            .stat_cache
-            .save(&self.directory.join("stat-cache"))
-            .and_then(|()| self.durations.save(&self.directory.join("durations")));
-        if let Err(error) = saved {
-            tracing::warn!(%error, "could not keep what was learned about files and durations");
-        }
+        self.learned.save();
     }
 
     /// Ends the services this process started.
@@ -171,7 +184,12 @@ impl<'a> Counted<'a> {
 impl Drop for Counted<'_> {
     fn drop(&mut self) {
         self.0.builds.send_modify(|count| *count -= 1);
-        self.0.save();
+        let learned = self.0.learned.clone();
+        // Beside the answer, not before it: nobody waits for this.
+        match tokio::runtime::Handle::try_current() {
+            Ok(runtime) => drop(runtime.spawn_blocking(move || learned.save())),
+            Err(_) => learned.save(),
+        }
     }
 }
 

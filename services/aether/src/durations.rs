@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use vx_plan::{Mode, Plan, TargetKind};
@@ -18,6 +19,7 @@ type Known = HashMap<(String, String), u64>;
 #[derive(Default)]
 pub(crate) struct Durations {
     known: Mutex<Known>,
+    dirty: AtomicBool,
 }
 
 impl Durations {
@@ -29,14 +31,18 @@ impl Durations {
             .unwrap_or_default();
         Self {
             known: Mutex::new(known),
+            dirty: AtomicBool::new(false),
         }
     }
 
-    /// Writes everything.
+    /// Writes everything, if there is something new.
     ///
     /// # Errors
     /// When the file system refuses.
     pub(crate) fn save(&self, path: &Path) -> io::Result<()> {
+        if !self.dirty.swap(false, Ordering::Relaxed) {
+            return Ok(());
+        }
         let bytes = postcard::to_stdvec(&*self.lock()).map_err(io::Error::other)?;
         crate::files::write_whole(path, &bytes)
     }
@@ -48,6 +54,7 @@ impl Durations {
             known.clear();
         }
         known.insert(name(plan, unit), duration_ms);
+        self.dirty.store(true, Ordering::Relaxed);
     }
 
     /// What each unit of a plan is expected to take; at least 1.

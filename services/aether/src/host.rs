@@ -7,6 +7,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 
 use vx_core::Digest;
 
@@ -184,7 +185,8 @@ pub(crate) fn host(cache: &StatCache) -> io::Result<Digest> {
         }
     }
     if let Some(compiler) = find_on_path("cc") {
-        let (programs, libraries) = search_directories(&compiler);
+        let identity = cache.digest(&compiler)?.0;
+        let (programs, libraries) = search_directories(&compiler, identity);
         for (directories, names) in [(programs, C_PROGRAMS), (libraries, C_FILES)] {
             for name in names {
                 let path = directories
@@ -207,9 +209,27 @@ fn find_on_path(program: &str) -> Option<PathBuf> {
         .find(|path| path.is_file())
 }
 
+/// Directories of programs, and of libraries.
+type SearchDirectories = (Vec<PathBuf>, Vec<PathBuf>);
+
 /// Where the compiler looks for its programs and for libraries, in its order: one question
 /// that gcc and clang both answer.
-fn search_directories(compiler: &Path) -> (Vec<PathBuf>, Vec<PathBuf>) {
+///
+/// Asked again only when the compiler's content is another.
+fn search_directories(compiler: &Path, identity: Digest) -> SearchDirectories {
+    static KNOWN: Mutex<Option<(Digest, SearchDirectories)>> = Mutex::new(None);
+    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((of, directories)) = &*known
+        && *of == identity
+    {
+        return directories.clone();
+    }
+    let asked = ask_search_directories(compiler);
+    *known = Some((identity, asked.clone()));
+    asked
+}
+
+fn ask_search_directories(compiler: &Path) -> SearchDirectories {
     let output = Command::new(compiler)
         .arg("-print-search-dirs")
         .env_clear()
