@@ -1,6 +1,6 @@
 //! Rough speeds of a local store, beside writing and hashing plainly.
 //!
-//! `cargo run --release -p vx-cass --example throughput [DIRECTORY]`
+//! `cargo run --release -p vx-cass --example store_speed [DIRECTORY]`
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
