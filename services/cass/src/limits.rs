@@ -58,8 +58,9 @@ pub(crate) const MAX_PENDING: u64 = 32 * 1024 * 1024;
 /// Decoded results kept at hand, in bytes.
 pub(crate) const RESULT_CACHE: usize = 64 * 1024 * 1024;
 
-/// How long a change waits for its checkpoint: what a crash may lose.
-pub(crate) const CHECKPOINT_AFTER: Duration = Duration::from_secs(2);
+/// How long a change waits for its checkpoint: what a crash may lose. Not shorter, because a
+/// checkpoint brings everything on its file system to the disk, the builds' own files too.
+pub(crate) const CHECKPOINT_AFTER: Duration = Duration::from_secs(4);
 
 /// How long a mere last use waits: losing it costs nothing but a worse choice of what to
 /// evict, and a build that changes nothing should not wake the disk.

@@ -197,6 +197,14 @@ fn open_index(directory: &Directory) -> Result<(Index, Loaded), OpenError> {
         source,
     };
     if let crate::index::IndexError::Database(error) = &first
+        && matches!(**error, redb::Error::DatabaseAlreadyOpen)
+    {
+        return Err(OpenError::InUse {
+            directory: directory.path.clone(),
+            holder: None,
+        });
+    }
+    if let crate::index::IndexError::Database(error) = &first
         && let redb::Error::Io(io) = &**error
         && io.kind() != std::io::ErrorKind::InvalidData
         && io.kind() != std::io::ErrorKind::UnexpectedEof

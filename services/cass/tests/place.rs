@@ -186,9 +186,10 @@ async fn directories_that_must_not_be_placed_into_are_refused() {
     for path in [&link, &link.join("inner")] {
         let refused = place(path).await;
         assert!(
-            matches!(refused, Err(ServiceError::Denied(_))),
+            matches!(refused, Ok(PlaceOutcome::Unavailable(_))),
             "{refused:?}"
         );
+        assert!(empty(&real.join("inner")));
     }
 
     let inside = home.path().canonicalize().unwrap().join("aside");

@@ -72,8 +72,9 @@ impl Target {
         let base = rustix::fs::open("/", DIRECTORY, Mode::empty())
             .map_err(|error| refuse(&error.to_string()))?;
         let root = open_beneath(&base, &below_root).map_err(|error| match error {
-            Errno::LOOP | Errno::NOTDIR => Refusal::Error(deny(
-                "it is reached through a symbolic link, or is not a directory",
+            Errno::LOOP | Errno::NOTDIR => Refusal::Unavailable(format!(
+                "{path:?} is reached through a symbolic link, or is not a directory; files are \
+                 placed where no link leads"
             )),
             Errno::NOENT | Errno::ACCESS => Refusal::Unavailable(format!(
                 "the store can't reach {path:?} ({error}); it may lie in another mount namespace"
