@@ -53,10 +53,18 @@ pub(crate) async fn run(
         observer,
         scratch: &scratch,
     };
-    let result = attempt.run(cancelled).await;
+    let mut guard = None;
+    let result = attempt.run(cancelled, &mut guard).await;
     drop(permit);
     // Not waited for: the result is known, and what is left concerns nobody else.
-    engine.background.spawn(scratch.remove());
+    engine.background.spawn(async move {
+        if let Some(process) = guard
+            && let Err(error) = process.ended().await
+        {
+            tracing::warn!(%error, "a guard can't be waited for");
+        }
+        scratch.remove().await;
+    });
     result
 }
 
@@ -86,12 +94,18 @@ struct Finished {
 }
 
 impl Attempt<'_> {
-    async fn run(&self, cancelled: &CancellationToken) -> Result<Execution, Stop> {
+    /// Runs the action. Its guard's process is put into `guard`, to be waited for.
+    async fn run(
+        &self,
+        cancelled: &CancellationToken,
+        guard: &mut Option<Process>,
+    ) -> Result<Execution, Stop> {
         let ready = tokio::select! {
             ready = self.prepare() => ready?,
             () = cancelled.cancelled() => return Err(Stop::Cancelled),
         };
-        let finished = self.guarded(&ready, cancelled).await?;
+        let (finished, process) = self.guarded(&ready, cancelled).await?;
+        *guard = Some(process);
         tokio::select! {
             execution = self.conclude(&ready.collector, finished) => execution,
             () = cancelled.cancelled() => Err(Stop::Cancelled),
@@ -179,12 +193,13 @@ impl Attempt<'_> {
         checkout
     }
 
-    /// Runs the program; whatever happens, it and all it started are gone afterwards.
+    /// Runs the program; whatever happens, it and all it started are gone afterwards. Only
+    /// its guard may still be busy taking the root down.
     async fn guarded(
         &self,
         ready: &Ready,
         cancelled: &CancellationToken,
-    ) -> Result<Finished, Stop> {
+    ) -> Result<(Finished, Process), Stop> {
         let jobs = &self.engine.jobs;
         let token = tokio::select! {
             token = jobs.acquire() => token.tried("take a token of the jobserver")?,
@@ -216,9 +231,11 @@ impl Attempt<'_> {
         };
         // Closing the socket is the order to end everything.
         drop(control);
-        process.ended().await.tried("wait for a guard")?;
+        if finished.is_err() {
+            process.ended().await.tried("wait for a guard")?;
+        }
         drop(token);
-        finished
+        Ok((finished?, process))
     }
 
     fn finished(
@@ -301,7 +318,9 @@ async fn outcome(
             None => break,
         }
     }
-    process.ended().await.tried("wait for a guard")?;
+    if !matches!(last, Some(Report::Ended { .. })) {
+        process.ended().await.tried("wait for a guard")?;
+    }
     ended.cancel();
     Ok(last)
 }

@@ -84,10 +84,23 @@ fn supervise(program: &Program, control: &Control, jobs: &Jobs) -> Report {
                 (None, Some(signal)) => Exit::Signal(signal),
                 (None, None) => continue,
             };
-            return Report::Ended {
-                exit,
-                duration: started.elapsed(),
-            };
+            let duration = started.elapsed();
+            end_others();
+            return Report::Ended { exit, duration };
+        }
+    }
+}
+
+/// Ends whatever the program left running and waits until all of it is gone: this process is
+/// the parent of every orphan in its namespace. So a report of the end is about everything,
+/// and nobody has to wait until the kernel has taken the namespaces down.
+fn end_others() {
+    // SAFETY: no pointers. In a PID namespace, -1 is every process in it but the first.
+    unsafe { libc::kill(-1, libc::SIGKILL) };
+    loop {
+        match wait(WaitOptions::empty()) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(_) => return,
         }
     }
 }

@@ -69,7 +69,7 @@ pub(crate) enum Report {
     Unable(String),
     /// The program can't be started.
     NotStarted(String),
-    /// The program ended, and everything it started is being ended.
+    /// The program ended, and so did everything it started.
     Ended {
         /// How.
         exit: Exit,
