@@ -5,13 +5,13 @@
 //!
 //! | to see | read |
 //! | --- | --- |
-//! | what is on disk, and whose it is | [`directory`] |
-//! | how content gets there and is checked | [`blobs`], [`stamp`] |
-//! | what is known of it, and survives | [`state`], [`index`], [`keeper`] |
-//! | what goes when it grows too large | [`evict`] |
-//! | what its holders can do | [`store`], [`results`], [`claims`], [`place`] |
-//! | its process | [`serve`] |
-//! | every bound | [`limits`] |
+//! | what is on disk, and whose it is | `directory` |
+//! | how content gets there and is checked | `blobs`, `stamp` |
+//! | what is known of it, and survives | `state`, `index`, `keeper` |
+//! | what goes when it grows too large | `evict` |
+//! | what its holders can do | `store`, `results`, `claims`, `place` |
+//! | its process | `serve` |
+//! | every bound | `limits` |
 
 mod blobs;
 mod claims;
