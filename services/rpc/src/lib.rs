@@ -15,6 +15,7 @@
 
 mod blob;
 mod client;
+mod connect;
 mod connection;
 pub mod daemon;
 pub mod directory;
@@ -38,8 +39,9 @@ pub mod contract;
 pub use client::{
     CassClient, GrantGuard, Granted, RemoteExecutor, RemoteOrchestrator, RemoteResults, RemoteStore,
 };
+pub use connect::ConnectError;
 pub use endpoint::{Endpoint, EndpointError};
-pub use hub::{ConnectError, Hub};
+pub use hub::Hub;
 pub use identity::{BUILD, Hello};
 pub use limits::Limits;
 pub use line::{ConnectionStats, Direction, Route, StoreTraffic};
