@@ -44,7 +44,7 @@ fn sd() {
 fn hyperfine() {
     let env = Env::new();
     let project = env.corpus("hyperfine");
-    let lines: [&[&str]; 3] = [&["--version"], &["--help"], &["--runs", "0", "true"]];
+    let lines: [&[&str]; 3] = [&["--version"], &["--help"], &["--runs", "many", "true"]];
     builds_as_cargo(&env, &project, "hyperfine", &lines);
 }
 
