@@ -98,7 +98,9 @@ fn show(vx: &Vx, project: &vx_corpus::Project, first: &Path, second: &Path) -> R
             version.lines().next().unwrap_or_default()
         );
     }
-    println!("\nEach build's report lies in its .vx/runs; `vx explain` tells it to people.");
+    println!(
+        "\nThat was in a temporary directory. In a project of yours: `vx build`, then `vx explain`."
+    );
     Ok(())
 }
 
