@@ -67,7 +67,11 @@ fn documentation() -> Result<()> {
                 "--quiet",
                 "--document-private-items",
             ])
-            .env("RUSTDOCFLAGS", "-D warnings"),
+            // Private items are documented too, so links to them lead somewhere.
+            .env(
+                "RUSTDOCFLAGS",
+                "-D warnings -A rustdoc::private_intra_doc_links",
+            ),
     )
 }
 
