@@ -16,6 +16,9 @@ pub enum DirectoryError {
     /// Its path can't be named to the store and the kernel.
     #[error("the executor's directory {0:?} must be an absolute path of plain UTF-8")]
     Path(PathBuf),
+    /// Others could change what is in it.
+    #[error(transparent)]
+    Unsafe(#[from] vx_rpc::directory::DirectoryError),
     /// Another executor uses it.
     #[error("the executor's directory {0} is in use by another vx-rhea; give this one its own")]
     Held(PathBuf),
@@ -47,7 +50,7 @@ impl Directory {
             let path = at.to_owned();
             move |cause| DirectoryError::Io { path, cause }
         };
-        make_private(path).map_err(fail(path))?;
+        vx_rpc::directory::ensure_private(path)?;
         let lock_path = path.join("lock");
         let lock = File::options()
             .create(true)
@@ -226,6 +229,16 @@ mod tests {
         drop(first);
         let second = Directory::open(&path).unwrap();
         assert_eq!(fs::read_dir(second.actions()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn refuses_a_directory_that_others_can_write_to() {
+        let temporary = tempfile::tempdir().unwrap();
+        fs::set_permissions(temporary.path(), fs::Permissions::from_mode(0o777)).unwrap();
+        assert!(matches!(
+            Directory::open(temporary.path()),
+            Err(DirectoryError::Unsafe(_))
+        ));
     }
 
     #[test]

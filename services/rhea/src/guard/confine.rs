@@ -46,6 +46,20 @@ fn loopback() -> Result<(), rustix::io::Errno> {
     check(set)
 }
 
+/// Leaves the keys of whoever started the executor behind: a session's keyring is handed down
+/// through every namespace. A kernel without keyrings has none to hand down.
+pub(super) fn leave_keyring() {
+    const KEYCTL_JOIN_SESSION_KEYRING: libc::c_int = 1;
+    // SAFETY: a null name asks for a new anonymous keyring.
+    unsafe {
+        libc::syscall(
+            libc::SYS_keyctl,
+            KEYCTL_JOIN_SESSION_KEYRING,
+            std::ptr::null::<libc::c_char>(),
+        )
+    };
+}
+
 /// Gives up every capability for good.
 pub(super) fn drop_privileges() -> Result<(), Fault> {
     // The kernel answers EINVAL for the first number that is no capability.

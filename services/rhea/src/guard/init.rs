@@ -42,6 +42,7 @@ pub(super) fn run(spec: &GuardSpec, control: &Control, jobs: &Jobs, started: Ins
 fn prepare(spec: &GuardSpec) -> Result<(), Fault> {
     root::build(spec)?;
     confine::identify()?;
+    confine::leave_keyring();
     confine::drop_privileges()?;
     confine::limits()
 }

@@ -196,7 +196,8 @@ fn mount_checkout(
         CheckoutMode::PrivateLayer => {
             let storage = tmpfs("755", TEMPORARY_SIZE)?;
             attach_at_host(storage.as_fd(), layer)?;
-            let overlay = overlay(storage.as_fd(), tree)?;
+            let overlay = overlay(storage.as_fd(), tree)
+                .map_err(|fault| fault.within(&layer_refused(&checkout.host)))?;
             attach(overlay.as_fd(), target.as_fd(), &checkout.at)?;
             for (index, hidden) in checkout.hidden.iter().enumerate() {
                 if let Some(directory) = directory_in(overlay.as_fd(), hidden)? {
@@ -231,11 +232,31 @@ fn overlay(storage: BorrowedFd<'_>, lower: OwnedFd) -> Result<OwnedFd, Fault> {
         ],
         MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV,
     )
-    .map_err(|fault| {
-        fault.within(
-            "give the checkout a private layer (it may hold mounts of its own, or lie on a \
-             filesystem that can't be overlaid)",
-        )
+}
+
+/// What failed when a checkout got no layer, with the usual reason: the kernel overlays no
+/// directory that holds mounts this process may not take away.
+fn layer_refused(host: &str) -> String {
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let inside: Vec<&str> = mounts_below(&mounts, host).collect();
+    if inside.is_empty() {
+        return format!(
+            "give {host} a private layer (it may lie on a filesystem that can't be overlaid)"
+        );
+    }
+    format!(
+        "give {host} a private layer, which is not possible while something is mounted in it \
+         (unmount {})",
+        inside.join(", ")
+    )
+}
+
+/// The mount points below a directory, of the text of a `mountinfo`.
+fn mounts_below<'a>(mounts: &'a str, host: &'a str) -> impl Iterator<Item = &'a str> {
+    mounts.lines().filter_map(move |line| {
+        let point = line.split(' ').nth(4)?;
+        let inside = point.strip_prefix(host)?.starts_with('/');
+        inside.then_some(point)
     })
 }
 
@@ -289,4 +310,18 @@ fn write_file(root: BorrowedFd<'_>, path: &str, text: &str) -> Result<(), Fault>
 /// An absolute path of the root, relative to it.
 fn relative(path: &str) -> &str {
     path.trim_start_matches('/')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mounts_in_a_checkout_are_named() {
+        let mounts = "22 1 0:21 / /home/a/ws/target rw - tmpfs none rw\n\
+                      23 1 0:21 / /home/a/ws2 rw - tmpfs none rw\n\
+                      24 1 0:21 / /home/a/ws rw - tmpfs none rw\n";
+        let found: Vec<_> = mounts_below(mounts, "/home/a/ws").collect();
+        assert_eq!(found, ["/home/a/ws/target"]);
+    }
 }
