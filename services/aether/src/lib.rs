@@ -36,5 +36,7 @@ mod slots;
 mod sources;
 mod spec;
 mod statcache;
+#[cfg(test)]
+mod tests;
 
 pub use serve::main;

@@ -1,0 +1,336 @@
+//! A checkout on disk, a store in memory, and an executor that a test directs.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use tempfile::TempDir;
+use tokio::sync::Notify;
+use vx_core::error::ServiceResult;
+use vx_core::orchestrator::{ActionOutcome, BuildEvent, BuildObserver, Totals};
+use vx_core::{
+    ActionSpec, Blob, Digest, Execution, Exit, Holder, Ingested, Observer, Output, OutputForm,
+    PackageSource, RelPath, Results, Store, StoreService,
+};
+use vx_plan::Plan;
+use vx_rpc::contract::MemoryStore;
+
+use crate::context::{BuildContext, BuildParts, Shared};
+use crate::graph::Graph;
+use crate::narrate::{Narrator, Teller};
+use crate::observe::Places;
+use crate::schedule::{EngineFault, Scheduler};
+use crate::session::{Session, Sessions, Transfer};
+use crate::slots::Slots;
+use crate::statcache::coarse_now_ns;
+use crate::tests::plans::{self, Crate};
+
+/// What the executor does with one crate, beyond compiling it.
+#[derive(Clone, Default)]
+pub(crate) struct Direction {
+    /// It fails.
+    pub(crate) fails: bool,
+    /// It announces its metadata and then waits for this before it goes on.
+    pub(crate) holds: Option<Arc<Notify>>,
+    /// It names this variable.
+    pub(crate) names: Option<&'static str>,
+    /// It writes this file of the checkout while it runs, once.
+    pub(crate) touches: Option<&'static str>,
+}
+
+/// Everything a test's builds share.
+pub(crate) struct Stage {
+    pub(crate) checkout: TempDir,
+    pub(crate) store: Arc<MemoryStore>,
+    pub(crate) directions: Mutex<HashMap<&'static str, Direction>>,
+    /// Crates in the order in which they were run, with the value of what they name.
+    pub(crate) runs: Mutex<Vec<String>>,
+    /// Told at each start.
+    pub(crate) started: Notify,
+    shared: Shared,
+}
+
+/// Lets the clock that files are stamped with go on, so that what was written counts as
+/// written before what comes next.
+fn next_tick() {
+    let before = coarse_now_ns();
+    while coarse_now_ns() == before {
+        std::thread::yield_now();
+    }
+}
+
+/// How a build went.
+pub(crate) struct Ended {
+    pub(crate) totals: Totals,
+    pub(crate) outcomes: Vec<Option<ActionOutcome>>,
+    pub(crate) fault: Option<EngineFault>,
+}
+
+impl Stage {
+    pub(crate) fn new(crates: &[Crate]) -> Arc<Self> {
+        let checkout = tempfile::tempdir().unwrap();
+        for one in crates {
+            let directory = checkout.path().join(one.name).join("src");
+            std::fs::create_dir_all(&directory).unwrap();
+            std::fs::write(directory.join("lib.rs"), one.name).unwrap();
+        }
+        next_tick();
+        Arc::new(Self {
+            checkout,
+            store: Arc::new(MemoryStore::new()),
+            directions: Mutex::default(),
+            runs: Mutex::default(),
+            started: Notify::new(),
+            shared: Shared {
+                stat_cache: Arc::default(),
+                in_flight: Arc::default(),
+                slots: Slots::new(4),
+                sources: Arc::default(),
+            },
+        })
+    }
+
+    pub(crate) fn direct(&self, name: &'static str, direction: Direction) {
+        self.directions.lock().unwrap().insert(name, direction);
+    }
+
+    pub(crate) fn edit(&self, path: &str, content: &str) {
+        std::fs::write(self.checkout.path().join(path), content).unwrap();
+        next_tick();
+    }
+
+    /// What ran since the last call.
+    pub(crate) fn take_runs(&self) -> Vec<String> {
+        std::mem::take(&mut self.runs.lock().unwrap())
+    }
+
+    pub(crate) async fn build(
+        self: &Arc<Self>,
+        run_id: &str,
+        crates: &[Crate],
+        env: &[(&str, &str)],
+        keep_going: bool,
+    ) -> Ended {
+        let plan = Arc::new(plans::plan(crates));
+        let sessions = TestSessions(Arc::clone(self));
+        let session = sessions.open(run_id).await.unwrap();
+        let context = Arc::new(BuildContext::new(self.parts(run_id, &plan, env), session));
+        let (teller, telling) = Teller::start(Arc::new(Deaf));
+        let mut narrator = Narrator::new(&plan, teller, BTreeMap::new());
+        let mut scheduler =
+            Scheduler::new(Arc::clone(&context), &sessions, &mut narrator, keep_going);
+        let fault = scheduler.run().await.err();
+        drop(scheduler);
+        let ended = Ended {
+            totals: narrator.totals(),
+            outcomes: narrator
+                .actions
+                .iter()
+                .map(|action| action.outcome)
+                .collect(),
+            fault,
+        };
+        drop(narrator);
+        telling.await.unwrap();
+        ended
+    }
+
+    fn parts(&self, run_id: &str, plan: &Arc<Plan>, env: &[(&str, &str)]) -> BuildParts {
+        let statics = (0..plan.units.len())
+            .map(|unit| vx_core::StaticDigest(Digest::of(&vx_plan::static_part(plan, unit))))
+            .collect();
+        let durations = vec![1; plan.units.len()];
+        BuildParts {
+            run_id: run_id.to_owned(),
+            shared: self.shared.clone(),
+            plan: Arc::clone(plan),
+            graph: Arc::new(Graph::new(plan, statics, &durations)),
+            places: Places {
+                checkout: self.checkout.path().to_owned(),
+                cargo_home: self.checkout.path().join("no-cargo-home"),
+                hidden: vec![RelPath::new("target").unwrap()],
+            },
+            workspace: self.checkout.path().to_owned(),
+            sysroot: "/".into(),
+            package_sources: BTreeMap::new(),
+            env: env
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect(),
+            jobs: 4,
+        }
+    }
+
+    fn direction(&self, name: &str) -> Direction {
+        let directions = self.directions.lock().unwrap();
+        directions.get(name).cloned().unwrap_or_default()
+    }
+}
+
+struct Deaf;
+
+#[async_trait]
+impl BuildObserver for Deaf {
+    async fn event(&self, _event: BuildEvent) -> ServiceResult<()> {
+        Ok(())
+    }
+}
+
+struct TestSessions(Arc<Stage>);
+
+#[async_trait]
+impl Sessions for TestSessions {
+    async fn open(&self, label: &str) -> ServiceResult<Arc<dyn Session>> {
+        let grant = self.0.store.grant(label.to_owned()).await?;
+        Ok(Arc::new(TestSession {
+            stage: Arc::clone(&self.0),
+            store: self.0.store.store(grant, Holder::Remote),
+            results: self.0.store.results(grant),
+        }))
+    }
+}
+
+struct TestSession {
+    stage: Arc<Stage>,
+    store: Arc<dyn Store>,
+    results: Arc<dyn Results>,
+}
+
+#[async_trait]
+impl Session for TestSession {
+    fn store(&self) -> Arc<dyn Store> {
+        Arc::clone(&self.store)
+    }
+
+    fn results(&self) -> Arc<dyn Results> {
+        Arc::clone(&self.results)
+    }
+
+    fn shared(&self) -> bool {
+        false
+    }
+
+    async fn execute(
+        &self,
+        action: ActionSpec,
+        observer: Arc<dyn Observer>,
+    ) -> ServiceResult<Execution> {
+        compile(&self.stage, &*self.store, &action, &*observer).await
+    }
+
+    async fn ingest(&self, _source: PackageSource) -> ServiceResult<Ingested> {
+        Ok(Ingested::Unreadable("no test has packages".to_owned()))
+    }
+
+    async fn transfer(&self) -> Transfer {
+        Transfer::default()
+    }
+}
+
+fn argument<'a>(action: &'a ActionSpec, name: &str) -> &'a str {
+    let at = action.argv.iter().position(|word| word == name);
+    at.and_then(|at| action.argv.get(at + 1))
+        .map_or("", String::as_str)
+}
+
+/// What stands for rustc: its outputs are its source and what its dependencies contain.
+async fn compile(
+    stage: &Stage,
+    store: &dyn Store,
+    action: &ActionSpec,
+    observer: &dyn Observer,
+) -> ServiceResult<Execution> {
+    let missing = store
+        .missing(action.files.iter().map(|file| file.digest).collect())
+        .await?;
+    if !missing.is_empty() {
+        return Ok(Execution::InputsMissing(missing));
+    }
+    let name = argument(action, "--crate-name").to_owned();
+    let direction = stage.direction(&name);
+    let value = direction.names.map(|variable| {
+        let set = action.env.iter().find(|(name, _)| name == variable);
+        set.map_or_else(|| "unset".to_owned(), |(_, value)| value.clone())
+    });
+    let source_path = format!("{name}/src/lib.rs");
+    let source = std::fs::read_to_string(stage.checkout.path().join(&source_path)).unwrap();
+    stage.runs.lock().unwrap().push(match &value {
+        Some(value) => format!("{name} {value}"),
+        None => name.clone(),
+    });
+    stage.started.notify_one();
+    if let Some(path) = direction.touches {
+        std::fs::write(stage.checkout.path().join(path), "touched").unwrap();
+        if let Some(direction) = stage.directions.lock().unwrap().get_mut(name.as_str()) {
+            direction.touches = None;
+        }
+    }
+    if direction.fails {
+        return Ok(Execution::Ran {
+            exit: Exit::Code(1),
+            outputs: Vec::new(),
+            duration: Duration::from_millis(1),
+            marked: Vec::new(),
+        });
+    }
+    let inputs: Vec<String> = action
+        .files
+        .iter()
+        .map(|file| file.digest.short())
+        .collect();
+    let interface = source.lines().next().unwrap_or_default();
+    let stem = format!("{name}{}", extra_filename(action));
+    let mut files = vec![(format!("{stem}.d"), dep_info(&source_path, direction.names))];
+    if action.argv.iter().any(|word| word == "lib") {
+        let rmeta = (format!("lib{stem}.rmeta"), format!("{name} {interface}"));
+        let rlib = (
+            format!("lib{stem}.rlib"),
+            format!("{name} {source} {inputs:?} {value:?}"),
+        );
+        let early = put(store, &rmeta).await?;
+        observer.stored(early).await?;
+        files.extend([rmeta, rlib]);
+    } else {
+        files.push((stem, format!("{name} {source} {inputs:?} {value:?}")));
+    }
+    if let Some(held) = direction.holds {
+        held.notified().await;
+    }
+    let mut outputs = Vec::new();
+    for file in &files {
+        outputs.push(put(store, file).await?);
+    }
+    outputs.sort_by(|one, two| one.name.cmp(&two.name));
+    Ok(Execution::Ran {
+        exit: Exit::Code(0),
+        outputs,
+        duration: Duration::from_millis(1),
+        marked: Vec::new(),
+    })
+}
+
+fn extra_filename(action: &ActionSpec) -> String {
+    let found = action
+        .argv
+        .iter()
+        .find_map(|word| word.strip_prefix("extra-filename="));
+    found.unwrap_or_default().to_owned()
+}
+
+fn dep_info(source: &str, names: Option<&str>) -> String {
+    let variable = names.map_or_else(String::new, |name| format!("# env-dep:{name}\n"));
+    format!("/vx/out/x: {source}\n\n{source}:\n\n{variable}")
+}
+
+async fn put(store: &dyn Store, (name, content): &(String, String)) -> ServiceResult<Output> {
+    let content = Bytes::from(content.clone());
+    let blob = Blob::of(&content);
+    store.write_small(vec![content]).await?;
+    Ok(Output {
+        name: name.clone(),
+        blob,
+        form: OutputForm::File { executable: false },
+    })
+}
