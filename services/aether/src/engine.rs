@@ -114,7 +114,7 @@ impl Engine {
             started_seconds,
             planned: started.elapsed(),
         };
-        for message in &prepared.plan.messages {
+        for message in vx_plan::messages(&prepared.workspace, &prepared.plan) {
             teller
                 .message(MessageLevel::Rendered, format!("{message}\n"))
                 .await?;
