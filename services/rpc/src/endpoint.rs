@@ -1,4 +1,5 @@
-//! Where a service listens: `unix:/path`, `tcp://host:port` or `host:port`.
+//! Where a service listens: `unix:/path`, the absolute path alone, `tcp://host:port` or
+//! `host:port`.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -24,7 +25,7 @@ pub enum Endpoint {
 pub enum EndpointError {
     /// It has no known form.
     #[error(
-        "{text:?} is not an endpoint: {reason}; use unix:/absolute/path, tcp://host:port or host:port"
+        "{text:?} is not an endpoint: {reason}; use unix:/absolute/path, /absolute/path, tcp://host:port or host:port"
     )]
     Form {
         /// What was given.
@@ -111,7 +112,11 @@ impl FromStr for Endpoint {
         if text.contains(['\0', '\n']) {
             return Err(fault("it holds a control character"));
         }
-        if let Some(path) = text.strip_prefix("unix:") {
+        let path = match text.strip_prefix("unix:") {
+            None if text.starts_with('/') => Some(text),
+            path => path,
+        };
+        if let Some(path) = path {
             return if path.is_empty() {
                 Err(fault("the path is missing"))
             } else if !path.starts_with('/') {
@@ -197,6 +202,7 @@ mod tests {
         let unix: Endpoint = "unix:/run/vx/cass.sock".parse().unwrap();
         assert_eq!(unix, Endpoint::Unix("/run/vx/cass.sock".into()));
         assert_eq!(unix.to_string(), "unix:/run/vx/cass.sock");
+        assert_eq!("/run/vx/cass.sock".parse(), Ok(unix));
         tcp("tcp://127.0.0.1:7000", "127.0.0.1", 7000);
         tcp("localhost:7000", "localhost", 7000);
         tcp("tcp://[::1]:7000", "::1", 7000);
@@ -211,7 +217,8 @@ mod tests {
             "unix:relative.sock",
             "unix:/run/",
             "unix:/",
-            "/run/vx.sock",
+            "/run/",
+            "/",
             "host",
             "host:",
             "host:http",
