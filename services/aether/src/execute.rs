@@ -186,9 +186,13 @@ async fn attempt_until_settled(
             continue;
         }
         let mut set = ran.set.clone();
-        // What vx and cargo set is in the static part; only what the caller's environment
-        // could give is observed.
+        // What was given could be read without being named, and what was named once is given
+        // whenever it is set: names once learned stay. What vx and cargo set is in the static
+        // part; only what the caller's environment could give is observed.
+        set.env
+            .extend(learned.keys().chain(&job.env_names).cloned());
         set.env.retain(|name| !prepared.given.contains(name));
+        set = set.canonical();
         set.takes_path = place == CheckoutPlace::Real;
         let dependencies = dependency::key_parts(context, &job.used);
         let (parts, newest_ns) = observe(job, &dependencies, &set)?;
