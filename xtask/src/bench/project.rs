@@ -55,10 +55,11 @@ enum Before {
 }
 
 struct Bench {
+    // Dropped in this order: what runs ends before the directory it runs in goes.
+    tools: Vec<Tool>,
     scratch: tempfile::TempDir,
     project: vx_corpus::Project,
     fetcher: vx_corpus::Fetcher,
-    tools: Vec<Tool>,
     fresh: usize,
 }
 
