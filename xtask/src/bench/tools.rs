@@ -91,7 +91,8 @@ impl Tool {
             Kind::Kache => {
                 command
                     .env("RUSTC_WRAPPER", "kache")
-                    .env("KACHE_CACHE_DIR", self.state.join("cache"));
+                    .env("KACHE_CACHE_DIR", self.state.join("cache"))
+                    .env("KACHE_CONFIG", self.state.join("config.toml"));
             }
         }
         command
