@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use vx_core::orchestrator::Orchestrator;
-use vx_rpc::{ConnectError, Endpoint, Hello, Hub, Secret, SecretError};
+use vx_rpc::{ConnectError, Endpoint, Hello, Hub, Secret};
 
 use crate::error::{CommandError, CommandResult};
 use crate::home::Home;
@@ -47,11 +47,14 @@ impl Wire {
 
     /// Looks who listens, and proves who we are to one of this build.
     pub(super) async fn find(&self) -> CommandResult<Found> {
-        let secret = match Secret::read(&self.secret) {
-            Ok(secret) => secret,
-            Err(error) => return self.find_without(&error).await,
-        };
-        match self.hub.connect_orchestrator(&self.endpoint, &secret).await {
+        match Secret::read(&self.secret) {
+            Ok(secret) => self.prove(&secret).await,
+            Err(_) => self.find_without().await,
+        }
+    }
+
+    async fn prove(&self, secret: &Secret) -> CommandResult<Found> {
+        match self.hub.connect_orchestrator(&self.endpoint, secret).await {
             Ok(orchestrator) => Ok(Found::Ours(Arc::new(orchestrator))),
             Err(ConnectError::OtherBuild { theirs, .. }) => Ok(Found::OtherBuild(*theirs)),
             Err(error) if error.is_absent() => Ok(Found::Nobody),
@@ -59,12 +62,20 @@ impl Wire {
         }
     }
 
-    /// As [`Wire::find`] where there is no secret: only one of this build is of no use then.
-    async fn find_without(&self, reason: &SecretError) -> CommandResult<Found> {
-        match self.hello().await? {
-            None => Ok(Found::Nobody),
-            Some(theirs) if !theirs.agrees_with(self.hub.me()) => Ok(Found::OtherBuild(theirs)),
-            Some(theirs) => Err(CommandError::engine(format!("{theirs} can't be used"))
+    /// As [`Wire::find`] where there was no secret: only one of this build is of no use then.
+    async fn find_without(&self) -> CommandResult<Found> {
+        let theirs = match self.hello().await? {
+            None => return Ok(Found::Nobody),
+            Some(theirs) if !theirs.agrees_with(self.hub.me()) => {
+                return Ok(Found::OtherBuild(theirs));
+            }
+            Some(theirs) => theirs,
+        };
+        // It makes its secret before it listens: one that was not there at the first look,
+        // as it was only starting then, is there now.
+        match Secret::read(&self.secret) {
+            Ok(secret) => self.prove(&secret).await,
+            Err(reason) => Err(CommandError::engine(format!("{theirs} can't be used"))
                 .because(reason)
                 .help("run `vx stop` and put that file right or remove it: the next start makes one where there is none")),
         }

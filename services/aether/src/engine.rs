@@ -189,8 +189,8 @@ impl Engine {
             request.keep_going,
         );
         let (result, outputs, fetched) = match run(&context, &mut scheduler, request.umask).await {
-            Ok(Some((outputs, fetched))) => (Ok(()), outputs, fetched),
-            Ok(None) => (Err(None), Vec::new(), 0),
+            Ok(delivered) if delivered.succeeded => (Ok(()), delivered.outputs, delivered.fetched),
+            Ok(delivered) => (Err(None), delivered.outputs, delivered.fetched),
             Err(fault) => (Err(Some(fault.to_string())), Vec::new(), 0),
         };
         drop(scheduler);
@@ -263,21 +263,38 @@ impl Engine {
     }
 }
 
-/// Runs all actions and delivers; what was lost meanwhile is produced again. `None` when an
-/// action failed.
+/// What a build left for the user.
+#[derive(Default)]
+struct Delivered {
+    /// Whether every action is done.
+    succeeded: bool,
+    /// Paths of final outputs, relative to the workspace.
+    outputs: Vec<String>,
+    /// Bytes of them that came through this process.
+    fetched: u64,
+}
+
+/// Runs all actions and delivers what is done, as cargo does also when some failed; what was
+/// lost meanwhile is produced again.
 async fn run(
     context: &Arc<BuildContext>,
     scheduler: &mut Scheduler<'_>,
     umask: u32,
-) -> Result<Option<(Vec<String>, u64)>, EngineFault> {
+) -> Result<Delivered, EngineFault> {
     loop {
         scheduler.run().await?;
-        if !scheduler.succeeded() {
-            return Ok(None);
-        }
+        let succeeded = scheduler.succeeded();
         let finished = |unit| scheduler.finished(unit).cloned();
         match deliver::deliver(context, finished, umask).await {
-            Ok(Delivery::Done { outputs, fetched }) => return Ok(Some((outputs, fetched))),
+            Ok(Delivery::Done { outputs, fetched }) => {
+                return Ok(Delivered {
+                    succeeded,
+                    outputs,
+                    fetched,
+                });
+            }
+            // After a failure nothing runs any more; what is lost is missing until it is mended.
+            Ok(Delivery::Lost(_)) if !succeeded => return Ok(Delivered::default()),
             Ok(Delivery::Lost(units)) => scheduler.produce_again(&units)?,
             Err(error) if execute::is_lost(&error) => scheduler.recover(error).await?,
             Err(error) => return Err(error.into()),

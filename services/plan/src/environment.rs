@@ -37,9 +37,6 @@ pub(crate) fn of_compile(plan: &Plan, unit: usize, inputs: &CompileInputs) -> En
     if let Some(run) = own_build_script(plan, this) {
         set(&mut env, "OUT_DIR", out_dir(plan, run));
     }
-    if package.is_primary {
-        set(&mut env, "CARGO_PRIMARY_PACKAGE", "1");
-    }
     if matches!(this.target.kind, TargetKind::Test | TargetKind::Bench) {
         set(
             &mut env,

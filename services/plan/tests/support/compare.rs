@@ -36,6 +36,10 @@ const ALLOWED_VARIABLES: &[(&str, &str)] = &[
     ("MAKEFLAGS", "the executor's"),
     ("MFLAGS", "the executor's"),
     ("__CARGO_DEFAULT_LIB_METADATA", "never set"),
+    (
+        "CARGO_PRIMARY_PACKAGE",
+        "cargo's, for wrappers: what was asked for along with a crate is no fact of the crate",
+    ),
 ];
 
 /// Compares everything; returns a description of what differs.
