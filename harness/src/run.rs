@@ -221,9 +221,25 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        if !self.done {
-            let _ = kill_process_group(self.pid, Signal::KILL);
-            let _ = self.child.wait();
+        if self.done {
+            return;
+        }
+        let _ = kill_process_group(self.pid, Signal::KILL);
+        let status = self.child.wait();
+        if std::thread::panicking() {
+            // Whoever waited for what this program should have caused wants to know what it said.
+            let said = |output: &Receiver<Vec<u8>>| {
+                let bytes = output
+                    .recv_timeout(Duration::from_secs(5))
+                    .unwrap_or_default();
+                String::from_utf8_lossy(&bytes).into_owned()
+            };
+            eprintln!(
+                "--- `{}`: {status:?}\n{}{}",
+                self.command,
+                said(&self.stdout),
+                said(&self.stderr)
+            );
         }
     }
 }
