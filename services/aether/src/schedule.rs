@@ -4,15 +4,19 @@
 //! happens comes back as events. An action whose inputs turn out lost or different goes back
 //! to waiting, a bounded number of times.
 
+mod events;
+mod recovery;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
+use vx_core::Output;
 use vx_core::error::{ServiceError, ServiceResult};
 use vx_core::orchestrator::ActionOutcome;
-use vx_core::{Digest, Output};
 
+use self::events::{Event, forward};
 use crate::context::BuildContext;
 use crate::dependency::{self, Finished, Used};
 use crate::execute::{self, ExecutionEnd, Job, Prerequisite};
@@ -65,12 +69,6 @@ struct UnitState {
     waited_for: Option<String>,
     /// Whether it ran in this build.
     ran: bool,
-}
-
-enum Event {
-    Started(usize, u32),
-    Early(usize, u32, Vec<Output>),
-    End(usize, u32, Arc<ExecutionEnd>),
 }
 
 /// Runs one build's actions.
@@ -171,55 +169,6 @@ impl<'a> Scheduler<'a> {
             Phase::Done(finished) => Some(finished),
             _ => None,
         }
-    }
-
-    /// Sends the producers of lost outputs back to waiting.
-    ///
-    /// # Errors
-    /// When one was lost too often.
-    pub(crate) fn produce_again(&mut self, units: &BTreeSet<usize>) -> Result<(), EngineFault> {
-        for &unit in units {
-            self.reset(unit, "its stored output was lost")?;
-        }
-        Ok(())
-    }
-
-    /// After services were lost: new ones, and everything that ran goes back to waiting.
-    ///
-    /// # Errors
-    /// When there are no services to be had.
-    pub(crate) async fn recover(&mut self, error: ServiceError) -> Result<(), EngineFault> {
-        self.recoveries += 1;
-        if self.recoveries > MAX_RECOVERIES {
-            return Err(error.into());
-        }
-        tracing::warn!(%error, "services were lost; going on with new ones");
-        let session = self.sessions.open(&self.context.run_id).await?;
-        self.context.replace_session(Arc::clone(&session));
-        for unit in 0..self.units.len() {
-            if matches!(self.units[unit].phase, Phase::Running(_)) {
-                self.reset(unit, "a service was lost")?;
-            }
-        }
-        self.hold_again(&*session.store()).await
-    }
-
-    /// Under a new grant nothing is held yet: what is done is asked for again, and what is
-    /// gone is produced again.
-    async fn hold_again(&mut self, store: &dyn vx_core::Store) -> Result<(), EngineFault> {
-        let mut lost = BTreeSet::new();
-        for unit in 0..self.units.len() {
-            let Some(finished) = self.finished(unit) else {
-                continue;
-            };
-            let digests: Vec<Digest> = finished.result.digests().collect();
-            for digests in digests.chunks(vx_core::service::MAX_BATCH) {
-                if !store.missing(digests.to_vec()).await?.is_empty() {
-                    lost.insert(unit);
-                }
-            }
-        }
-        self.produce_again(&lost)
     }
 
     fn running(&self) -> usize {
@@ -452,39 +401,6 @@ impl<'a> Scheduler<'a> {
         Ok(())
     }
 
-    /// Who made what is lost. A file within a tree is found by the store alone, so whoever
-    /// made a tree comes into question.
-    fn producers(&self, unit: usize, lost: &[Digest]) -> BTreeSet<usize> {
-        let mut producers = BTreeSet::new();
-        let mut unclaimed: BTreeSet<Digest> = lost.iter().copied().collect();
-        for (need, used) in &self.units[unit].used {
-            let holds = match used {
-                Used::Files(files) => files.iter().any(|file| {
-                    unclaimed.remove(&file.blob.digest) || lost.contains(&file.blob.digest)
-                }),
-                Used::Run { out_dir, .. } => {
-                    out_dir.is_some_and(|tree| unclaimed.remove(&tree) || lost.contains(&tree))
-                }
-            };
-            if holds {
-                producers.insert(need.unit);
-            }
-        }
-        if !unclaimed.is_empty() {
-            producers.extend(self.units[unit].used.iter().filter_map(|(need, used)| {
-                matches!(
-                    used,
-                    Used::Run {
-                        out_dir: Some(_),
-                        ..
-                    }
-                )
-                .then_some(need.unit)
-            }));
-        }
-        producers
-    }
-
     async fn finish(
         &mut self,
         unit: usize,
@@ -568,40 +484,5 @@ fn overridden_run(context: &BuildContext, unit: usize) -> Finished {
             payload: payload.encode(),
         },
         payload,
-    }
-}
-
-/// Turns an execution's progress into events.
-async fn forward(
-    unit: usize,
-    generation: u32,
-    mut progress: tokio::sync::watch::Receiver<crate::inflight::Progress>,
-    events: mpsc::Sender<Event>,
-) {
-    let mut started = false;
-    let mut early = 0;
-    loop {
-        let seen = progress.borrow_and_update().clone();
-        if seen.started && !started {
-            started = true;
-            if events.send(Event::Started(unit, generation)).await.is_err() {
-                return;
-            }
-        }
-        if seen.early.len() != early || (seen.end.is_none() && early > 0) {
-            early = seen.early.len();
-            let event = Event::Early(unit, generation, seen.early);
-            if events.send(event).await.is_err() {
-                return;
-            }
-        }
-        if let Some(end) = seen.end {
-            // The loop is gone when the build is; nobody is left to tell.
-            let _ = events.send(Event::End(unit, generation, end)).await;
-            return;
-        }
-        if progress.changed().await.is_err() {
-            return;
-        }
     }
 }
