@@ -3,10 +3,10 @@
 //! Cargo's meaning (resolver, features, profiles, targets) is asked of the toolchain's own
 //! cargo; from its units to command lines we do what cargo does. The way is
 //!
-//! 1. [`locate`]: which workspace, checkout and toolchain a request means; cheap.
-//! 2. [`plan`]: what cargo would build, as values without a place on the host; worth keeping,
+//! 1. [`locate()`]: which workspace, checkout and toolchain a request means; cheap.
+//! 2. [`plan()`]: what cargo would build, as values without a place on the host; worth keeping,
 //!    under [`memo_static`] and the plan's own [`Plan::inputs`].
-//! 3. [`needs`], [`outputs`], [`static_part`], [`compile`], [`run_build_script`]: what each unit
+//! 3. [`needs()`], [`outputs()`], [`static_part()`], [`compile`], [`run_build_script`]: what each unit
 //!    is as an action. They look at the plan alone.
 //!
 //! Nothing here talks to other services, stores anything, or starts other programs than cargo

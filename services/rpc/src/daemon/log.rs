@@ -25,7 +25,7 @@ pub const LOG_LIMIT: u64 = 4 * 1024 * 1024;
 const LOG_TAIL: u64 = 4 * 1024;
 
 /// Starts logging: to `path`, kept under `limit` bytes; without a path to the log that
-/// [`spawn`] gave this process, bounded likewise, and without that to standard error.
+/// [`super::spawn()`] gave this process, bounded likewise, and without that to standard error.
 ///
 /// # Errors
 /// When the file can't be opened, or this process logs already.

@@ -1,6 +1,6 @@
 //! The life of a daemon: how it is started, says that it is ready, logs, and ends.
 //!
-//! A parent starts a daemon with [`spawn`] and gives it two descriptors and nothing else: the
+//! A parent starts a daemon with [`spawn()`] and gives it two descriptors and nothing else: the
 //! read end of a *lifeline*, which reports the end of file when the parent is gone by whatever
 //! way, and the write end of a *ready* pipe. The kernel's parent-death signal would follow the
 //! thread that spawned, not the process, so it is not used. Nothing here waits by sleeping.
