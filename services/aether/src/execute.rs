@@ -21,6 +21,7 @@ use crate::inflight::Progress;
 use crate::keys::{DependencyPart, KeyParts};
 use crate::payload::Payload;
 use crate::readsets;
+use crate::resolve::{Resolution, resolve};
 use crate::session::Session;
 use crate::sources::SourceError;
 use crate::spec::{self, CheckoutPlace, Prepared};
@@ -51,6 +52,8 @@ pub(crate) enum ExecutionEnd {
     Lost(Vec<Digest>),
     /// Metadata it was started on did not stand.
     Stale,
+    /// Nothing ran: the result was there by then.
+    Found,
     /// Another home of the same store was running it; its result may be there now.
     Elsewhere,
     /// A service is gone.
@@ -105,6 +108,12 @@ pub(crate) struct Job {
 /// Runs a job to its end.
 pub(crate) async fn run(job: Job, progress: watch::Sender<Progress>) -> ExecutionEnd {
     let session = job.context.session();
+    match is_there_by_now(&job, &*session).await {
+        Ok(true) => return ExecutionEnd::Found,
+        Ok(false) => {}
+        Err(error) if is_lost(&error) => return ExecutionEnd::Disconnected(error),
+        Err(error) => return ExecutionEnd::Broken(error.to_string()),
+    }
     let ended = if session.shared() {
         claim_and_attempt(&job, &*session, &progress).await
     } else {
@@ -115,6 +124,14 @@ pub(crate) async fn run(job: Job, progress: watch::Sender<Progress>) -> Executio
         Err(error) if is_lost(&error) => ExecutionEnd::Disconnected(error),
         Err(error) => ExecutionEnd::Broken(error.to_string()),
     }
+}
+
+/// Whether the action has a result after all: between the build's look-up and this execution's
+/// entry in the table of those under way, another one may have been published and gone.
+async fn is_there_by_now(job: &Job, session: &dyn Session) -> ServiceResult<bool> {
+    let wanted = [(job.unit, job.used.clone())];
+    let found = resolve(&job.context, &*session.results(), &wanted).await?;
+    Ok(matches!(found.first(), Some(Resolution::Hit(_))))
 }
 
 /// Where other homes use the store too, one of them runs an action and the others wait.

@@ -389,6 +389,7 @@ impl<'a> Scheduler<'a> {
                 self.reset(unit, "inputs were lost")?;
                 self.produce_again(&producers)?;
             }
+            ExecutionEnd::Found => self.wait_again(unit),
             ExecutionEnd::Elsewhere => {
                 self.units[unit].waited_for = Some("another home".to_owned());
                 self.narrator.waits(unit, "another home");

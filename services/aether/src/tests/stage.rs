@@ -52,11 +52,12 @@ pub(crate) struct Stage {
     shared: Shared,
 }
 
-/// Lets the clock that files are stamped with go on, so that what was written counts as
-/// written before what comes next.
+/// Lets the coarse clock pass what was written: files may be stamped by the fine one, which is
+/// ahead of it, and what comes next has to count as later.
 fn next_tick() {
-    let before = coarse_now_ns();
-    while coarse_now_ns() == before {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
+    let written = i128::from(time.tv_sec) * 1_000_000_000 + i128::from(time.tv_nsec);
+    while coarse_now_ns() <= written {
         std::thread::yield_now();
     }
 }
