@@ -166,9 +166,7 @@ impl Preparer {
             cargo_home: workspace.cargo_home.clone(),
             hidden: memo::hidden(&workspace, &plan),
         };
-        let package_sources = self
-            .package_sources(request, &workspace, &plan, &places)
-            .await?;
+        let package_sources = self.package_sources(&workspace, &plan, &places).await?;
         let identities = self
             .identities(request, &workspace, &package_sources)
             .await?;
@@ -210,12 +208,10 @@ impl Preparer {
     /// Where the sources of immutable packages are, and what names those without a checksum.
     async fn package_sources(
         &self,
-        request: &PlanRequest,
         workspace: &Workspace,
         plan: &Arc<Plan>,
         places: &Places,
     ) -> Result<BTreeMap<usize, Source>, PrepareError> {
-        let _ = request;
         let (workspace, plan) = (workspace.clone(), Arc::clone(plan));
         let (cache, places) = (Arc::clone(&self.stat_cache), places.clone());
         blocking(move || {
