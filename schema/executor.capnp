@@ -93,6 +93,42 @@ struct ActionSpec {
   collect @9 :List(Collect);
   messages @10 :MessageFormat;
   marker @11 :Text;
+  trace @12 :Bool;
+  hostPaths @13 :List(Text);
+  network @14 :Bool;
+}
+
+struct Sight {
+  place :union {
+    checkout @0 :Text;
+    cargoHome @1 :Text;
+    toolchain @2 :Text;
+    host @3 :Text;
+  }
+  kind @4 :Kind;
+  seen :union {
+    absent @5 :Void;
+    file @6 :Int64;
+    # The later of its times, in nanoseconds since the epoch.
+    directory @7 :Void;
+    link @8 :Void;
+    other @9 :Void;
+  }
+
+  enum Kind {
+    content @0;
+    listing @1;
+    tree @2;
+    existence @3;
+    metadata @4;
+    link @5;
+  }
+}
+
+struct Trace {
+  sights @0 :List(Sight);
+  incomplete @1 :Text;
+  # Empty where nothing is missing.
 }
 
 struct Outcome {
@@ -105,6 +141,8 @@ struct Outcome {
       outputs @2 :List(Values.Output);
       durationNanoseconds @3 :UInt64;
       marked @4 :List(Text);
+      trace @7 :Trace;
+      # Null where none was asked for.
     }
     inputsMissing @5 :List(Values.Digest);
     unable @6 :Text;

@@ -9,7 +9,7 @@ use vx_plan::Plan;
 
 use crate::graph::Graph;
 use crate::inflight::InFlight;
-use crate::keys::Observer;
+use crate::keys::{HostSeen, Observer};
 use crate::observe::Places;
 use crate::session::Session;
 use crate::slots::Slots;
@@ -51,6 +51,8 @@ pub(crate) struct BuildContext {
     pub(crate) env: BTreeMap<String, String>,
     /// How many actions of this build run at once.
     pub(crate) jobs: Arc<Semaphore>,
+    /// What look-ups observed of the host.
+    host_seen: HostSeen,
     session: RwLock<Arc<dyn Session>>,
 }
 
@@ -92,6 +94,7 @@ impl BuildContext {
             package_sources: parts.package_sources,
             env: parts.env,
             jobs: Arc::new(Semaphore::new(parts.jobs.max(1))),
+            host_seen: HostSeen::default(),
             session: RwLock::new(session),
         }
     }
@@ -106,12 +109,21 @@ impl BuildContext {
         *self.session.write().unwrap_or_else(PoisonError::into_inner) = session;
     }
 
-    /// Observes for this build.
+    /// Observes things as they are at this moment.
     pub(crate) fn observer(&self) -> Observer<'_> {
         Observer {
             cache: &self.shared.stat_cache,
             places: &self.places,
             env: &self.env,
+            seen: None,
+        }
+    }
+
+    /// Observes for look-ups.
+    pub(crate) fn lookup_observer(&self) -> Observer<'_> {
+        Observer {
+            seen: Some(&self.host_seen),
+            ..self.observer()
         }
     }
 

@@ -1,6 +1,6 @@
 //! One execution: run, see what was read, publish.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use vx_core::action::{Execution, Exit, OutputStream};
 use vx_core::error::{ServiceError, ServiceResult};
 use vx_core::key::RecordName;
-use vx_core::readset::ReadSet;
+use vx_core::readset::{Read, ReadSet, Seen, Trace};
 use vx_core::{ActionResult, Digest, Output};
 use vx_plan::{BuildOutput, Mode};
 
@@ -19,6 +19,7 @@ use crate::dependency::{self, Finished, Used};
 use crate::graph::Need;
 use crate::inflight::Progress;
 use crate::keys::{DependencyPart, KeyParts};
+use crate::observe::Observation;
 use crate::payload::Payload;
 use crate::readsets;
 use crate::resolve::{Resolution, resolve};
@@ -161,7 +162,11 @@ async fn attempt_until_settled(
 ) -> ServiceResult<ExecutionEnd> {
     let context = &job.context;
     let mut learned: BTreeMap<String, String> = BTreeMap::new();
-    learn(context, &mut learned, &BTreeSet::new(), &job.env_names);
+    let unit = &context.plan.units[job.unit];
+    let declared = &context.plan.packages[unit.package].declared.env;
+    let names: BTreeSet<String> = job.env_names.iter().chain(declared).cloned().collect();
+    let soft = vx_plan::soft_env(&context.plan, job.unit);
+    learn(context, &mut learned, &BTreeSet::new(), &names);
     let mut attempt = 0;
     let mut place = job.place;
     let (finished, set, why) = loop {
@@ -206,18 +211,28 @@ async fn attempt_until_settled(
         // What was given could be read without being named, and what was named once is given
         // whenever it is set: names once learned stay. What vx and cargo set is in the static
         // part; only what the caller's environment could give is observed.
+        set.env.extend(learned.keys().chain(&names).cloned());
+        let is_soft = |name: &String| soft.iter().any(|(soft, _)| soft == name);
         set.env
-            .extend(learned.keys().chain(&job.env_names).cloned());
-        set.env.retain(|name| !prepared.given.contains(name));
+            .retain(|name| !prepared.given.contains(name) || is_soft(name));
         set = set.canonical();
         set.takes_path = place == CheckoutPlace::Real;
         let dependencies = dependency::key_parts(context, &job.used);
-        let (parts, newest_ns) = observe(job, &dependencies, &set)?;
-        let changed = newest_ns >= started_ns;
-        if changed && attempt < MAX_ATTEMPTS {
+        let Observed {
+            parts,
+            newest_ns,
+            disagreement,
+        } = observe(job, &dependencies, &set, ran.trace.as_ref())?;
+        let unsettled = if newest_ns >= started_ns {
+            Some("inputs kept changing while it ran".to_owned())
+        } else {
+            disagreement.map(|path| format!("{path} was not afterwards what it was while it ran"))
+        };
+        if unsettled.is_some() && attempt < MAX_ATTEMPTS {
             until_after(newest_ns).await;
             continue;
         }
+        let incomplete = ran.trace.and_then(|trace| trace.incomplete);
         let finished = Finished {
             key: None,
             parts: Some(parts),
@@ -227,11 +242,7 @@ async fn attempt_until_settled(
             },
             payload: ran.payload,
         };
-        break (
-            finished,
-            set,
-            changed.then(|| "inputs kept changing while it ran".to_owned()),
-        );
+        break (finished, set, unsettled.or(incomplete));
     };
     if !prerequisites_stand(job).await {
         return Ok(ExecutionEnd::Stale);
@@ -287,6 +298,7 @@ struct Ran {
     outputs: Vec<Output>,
     payload: Payload,
     set: ReadSet,
+    trace: Option<Trace>,
 }
 
 /// Runs the program once, in its turn.
@@ -311,13 +323,14 @@ async fn run_once(
         });
         session.execute(prepared.spec.clone(), observer).await?
     };
-    let (exit, outputs, duration, marked) = match execution {
+    let (exit, outputs, duration, marked, trace) = match execution {
         Execution::Ran {
             exit,
             outputs,
             duration,
             marked,
-        } => (exit, outputs, duration, marked),
+            trace,
+        } => (exit, outputs, duration, marked, trace),
         Execution::InputsMissing(lost) => return Ok(Err(ExecutionEnd::Lost(lost))),
         Execution::Unable(why) => {
             return Ok(Err(ExecutionEnd::Broken(format!(
@@ -366,10 +379,15 @@ async fn run_once(
                 || marked
                     .iter()
                     .any(|output| output != "stderr" && output != "stdout" && *output != name);
+            let mut set = readsets::of_compile(checkout, &prepared.spec.cwd, &dep_info);
+            if let Some(trace) = &trace {
+                readsets::add_trace(&mut set, trace);
+            }
             Ok(Ok(Ran {
-                set: readsets::of_compile(checkout, &prepared.spec.cwd, &dep_info),
+                set,
                 payload: Payload::new(duration_ms, None, takes_path),
                 outputs,
+                trace,
             }))
         }
         Mode::RunBuildScript => {
@@ -388,16 +406,15 @@ async fn run_once(
             }
             let takes_path =
                 marked.iter().any(|name| name == crate::payload::OUT_DIR) || says_path(&output);
+            let mut set = readsets::of_build_script(checkout, &prepared.spec.cwd, &output);
+            if let Some(trace) = &trace {
+                readsets::add_trace(&mut set, trace);
+            }
             Ok(Ok(Ran {
-                set: readsets::of_build_script(
-                    plan,
-                    job.unit,
-                    checkout,
-                    &prepared.spec.cwd,
-                    &output,
-                ),
+                set,
                 payload: Payload::new(duration_ms, Some(output), takes_path),
                 outputs,
+                trace,
             }))
         }
     }
@@ -448,15 +465,50 @@ fn named_in_failure(job: &Job, failure: &Failure) -> BTreeSet<String> {
     names
 }
 
+/// What an execution's inputs are after it.
+struct Observed {
+    parts: KeyParts,
+    /// The latest time of any of them.
+    newest_ns: i128,
+    /// A path that is not what the action saw there.
+    disagreement: Option<String>,
+}
+
 fn observe(
     job: &Job,
     dependencies: &[DependencyPart],
     set: &ReadSet,
-) -> ServiceResult<(KeyParts, i128)> {
+    trace: Option<&Trace>,
+) -> ServiceResult<Observed> {
     let context = &job.context;
     let static_digest = context.graph.statics[job.unit];
-    tokio::task::block_in_place(|| context.observer().parts(static_digest, dependencies, set))
-        .map_err(|error| ServiceError::Failed(format!("an input could not be read: {error}")))
+    let soft = vx_plan::soft_env(&context.plan, job.unit);
+    let seen: HashMap<&Read, &Seen> = trace
+        .iter()
+        .flat_map(|trace| &trace.sights)
+        .map(|sight| (&sight.read, &sight.seen))
+        .collect();
+    let mut disagreement = None;
+    let note = |read: &Read, observation: &Observation| {
+        if let Some(seen) = seen.get(read)
+            && disagreement.is_none()
+            && !readsets::agree(seen, observation)
+        {
+            let path = context.places.host_path(&read.place);
+            disagreement = Some(path.display().to_string());
+        }
+    };
+    let (parts, newest_ns) = tokio::task::block_in_place(|| {
+        context
+            .observer()
+            .parts(static_digest, dependencies, set, soft, note)
+    })
+    .map_err(|error| ServiceError::Failed(format!("an input could not be read: {error}")))?;
+    Ok(Observed {
+        parts,
+        newest_ns,
+        disagreement,
+    })
 }
 
 async fn prerequisites_stand(job: &Job) -> bool {

@@ -1,78 +1,18 @@
-//! Identities of what every action runs with: the toolchain, and the host's C tools.
-//!
-//! Both are digests of content. The host's stands for what links and build scripts read of it
-//! without being seen: the C compiler, the linker, libc and its start files.
+//! The identity of what every action runs with: the toolchain, by its content.
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::sync::{Mutex, PoisonError};
 
-use vx_core::Digest;
+use vx_core::{Digest, RelPath};
 
 use crate::statcache::StatCache;
 
-/// Programs looked for in the directories that actions have on `PATH`.
-const PROGRAMS: &[&str] = &[
-    "cc",
-    "gcc",
-    "c++",
-    "g++",
-    "clang",
-    "ld",
-    "ld.bfd",
-    "ld.gold",
-    "ld.lld",
-    "ar",
-    "as",
-    "ranlib",
-    "pkg-config",
-    "make",
-    "cmake",
-    "sh",
-    "perl",
-];
+/// Programs that are part of the identity.
+const PROGRAMS: &[&str] = &["rustc", "rustdoc"];
 
-/// Directories of the host that actions have on `PATH`.
-const PATH_DIRECTORIES: &[&str] = &["/usr/local/bin", "/usr/bin", "/bin", "/usr/sbin", "/sbin"];
-
-/// Files looked for where a C compiler looks for libraries.
-const C_FILES: &[&str] = &[
-    "crt1.o",
-    "Scrt1.o",
-    "rcrt1.o",
-    "crti.o",
-    "crtn.o",
-    "crtbegin.o",
-    "crtbeginS.o",
-    "crtbeginT.o",
-    "crtend.o",
-    "crtendS.o",
-    "libgcc.a",
-    "libgcc_eh.a",
-    "libgcc_s.so",
-    "libgcc_s.so.1",
-    "libc.so",
-    "libc.so.6",
-    "libc.a",
-    "libc_nonshared.a",
-    "libm.so",
-    "libm.so.6",
-    "libpthread.so.0",
-    "libpthread.a",
-    "libdl.so.2",
-    "libdl.a",
-    "librt.a",
-    "libutil.a",
-    "libstdc++.so.6",
-    "libstdc++.a",
-    "ld-linux-x86-64.so.2",
-    "ld-linux-aarch64.so.1",
-];
-
-/// Programs looked for where a C compiler looks for its own.
-const C_PROGRAMS: &[&str] = &["cc1", "cc1plus", "collect2", "as", "ld", "lto1"];
+/// Directories of `lib/rustlib` that no compiler reads.
+const SOURCES: &[&str] = &["src", "etc"];
 
 /// The toolchain's identity: every file of its sysroot that compilers read.
 ///
@@ -81,10 +21,11 @@ const C_PROGRAMS: &[&str] = &["cc1", "cc1plus", "collect2", "as", "ld", "lto1"];
 pub(crate) fn toolchain(cache: &StatCache, sysroot: &Path) -> io::Result<Digest> {
     let mut files = Vec::new();
     collect(sysroot, &sysroot.join("lib"), 0, &mut files)?;
-    for program in ["bin/rustc", "bin/rustdoc"] {
-        let path = sysroot.join(program);
+    for program in PROGRAMS {
+        let name = format!("bin/{program}");
+        let path = sysroot.join(&name);
         if path.is_file() {
-            files.push((program.to_owned(), path));
+            files.push((name, path));
         }
     }
     files.sort();
@@ -116,7 +57,7 @@ fn collect(
             Err(error) => return Err(error),
         };
         if metadata.is_dir() {
-            let sources = installer && matches!(name.as_str(), "src" | "etc");
+            let sources = installer && SOURCES.contains(&name.as_str());
             if depth < DEEPEST && !sources {
                 collect(sysroot, &path, depth + 1, files)?;
             }
@@ -164,93 +105,15 @@ fn in_parallel(
         .collect())
 }
 
-/// The host's identity for what links or runs foreign code.
-///
-/// # Errors
-/// When a tool is there and can't be read.
-pub(crate) fn host(cache: &StatCache) -> io::Result<Digest> {
-    let mut found: Vec<(String, Digest)> = Vec::new();
-    let mut add = |name: String, path: &Path| -> io::Result<()> {
-        if path.is_file() {
-            found.push((name, cache.digest(path)?.0));
-        }
-        Ok(())
-    };
-    for program in PROGRAMS {
-        for directory in PATH_DIRECTORIES {
-            add(
-                format!("{directory}/{program}"),
-                &Path::new(directory).join(program),
-            )?;
-        }
+/// Whether a file of the sysroot, or a directory of them, is part of [`toolchain`]'s digest.
+pub(crate) fn is_in_identity(path: &RelPath) -> bool {
+    let mut parts = path.as_str().split('/');
+    match (parts.next(), parts.next(), parts.next()) {
+        (Some("lib"), Some("rustlib"), Some(name)) => !SOURCES.contains(&name),
+        (Some("lib"), ..) => true,
+        (Some("bin"), Some(program), None) => PROGRAMS.contains(&program),
+        _ => false,
     }
-    if let Some(compiler) = find_on_path("cc") {
-        let identity = cache.digest(&compiler)?.0;
-        let (programs, libraries) = search_directories(&compiler, identity);
-        for (directories, names) in [(programs, C_PROGRAMS), (libraries, C_FILES)] {
-            for name in names {
-                let path = directories
-                    .iter()
-                    .map(|directory| directory.join(name))
-                    .find(|path| path.is_file());
-                if let Some(path) = path {
-                    add(path.to_string_lossy().into_owned(), &path)?;
-                }
-            }
-        }
-    }
-    Ok(Digest::of_value("vx host 1", &found))
-}
-
-fn find_on_path(program: &str) -> Option<PathBuf> {
-    PATH_DIRECTORIES
-        .iter()
-        .map(|directory| Path::new(directory).join(program))
-        .find(|path| path.is_file())
-}
-
-/// Directories of programs, and of libraries.
-type SearchDirectories = (Vec<PathBuf>, Vec<PathBuf>);
-
-/// Where the compiler looks for its programs and for libraries, in its order: one question
-/// that gcc and clang both answer.
-///
-/// Asked again only when the compiler's content is another.
-fn search_directories(compiler: &Path, identity: Digest) -> SearchDirectories {
-    static KNOWN: Mutex<Option<(Digest, SearchDirectories)>> = Mutex::new(None);
-    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some((of, directories)) = &*known
-        && *of == identity
-    {
-        return directories.clone();
-    }
-    let asked = ask_search_directories(compiler);
-    *known = Some((identity, asked.clone()));
-    asked
-}
-
-fn ask_search_directories(compiler: &Path) -> SearchDirectories {
-    let output = Command::new(compiler)
-        .arg("-print-search-dirs")
-        .env_clear()
-        .env("PATH", PATH_DIRECTORIES.join(":"))
-        .env("LC_ALL", "C")
-        .current_dir("/")
-        .stdin(Stdio::null())
-        .stderr(Stdio::null())
-        .output();
-    // A compiler that does not answer is still known by its own content.
-    let text = output.map_or_else(
-        |_| String::new(),
-        |output| String::from_utf8_lossy(&output.stdout).into_owned(),
-    );
-    let list = |name: &str| {
-        text.lines()
-            .find_map(|line| line.strip_prefix(name)?.trim_start().strip_prefix('='))
-            .map(|list| std::env::split_paths(list).collect())
-            .unwrap_or_default()
-    };
-    (list("programs:"), list("libraries:"))
 }
 
 #[cfg(test)]
@@ -271,8 +134,13 @@ mod tests {
     }
 
     #[test]
-    fn the_host_has_an_identity_and_keeps_it() {
-        let cache = StatCache::default();
-        assert_eq!(host(&cache).unwrap(), host(&cache).unwrap());
+    fn what_the_identity_covers_is_known() {
+        let covers = |path: &str| is_in_identity(&RelPath::new(path).unwrap());
+        assert!(covers("lib/librustc_driver.so"));
+        assert!(covers("lib/rustlib/x/lib/libstd.rlib"));
+        assert!(!covers("lib/rustlib/src/rust/x.rs"));
+        assert!(covers("bin/rustc"));
+        assert!(!covers("bin/cargo"));
+        assert!(!covers("share/doc"));
     }
 }

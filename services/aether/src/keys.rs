@@ -1,19 +1,21 @@
 //! Keys: what an action is, and what it depends on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
+use std::sync::{Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 use vx_core::digest::Digest;
 use vx_core::key::{ActionKey, StaticDigest};
-use vx_core::readset::{Observed, Read, ReadSet};
+use vx_core::readset::{Observed, Read, ReadPlace, ReadSet};
+use vx_plan::Declared;
 
-use crate::observe::{Places, observe};
+use crate::observe::{Observation, Places, observe};
 use crate::statcache::StatCache;
 
 /// The version of everything that decides keys and results: a change to it forgets all
 /// earlier results.
-pub(crate) const KEY_SCHEMA: u32 = 1;
+pub(crate) const KEY_SCHEMA: u32 = 2;
 
 /// What the plan alone says of an action, and what it runs with.
 #[derive(Serialize)]
@@ -24,8 +26,8 @@ pub(crate) struct StaticPart<'a> {
     pub(crate) plan: &'a [u8],
     /// The toolchain's content.
     pub(crate) toolchain: Digest,
-    /// The host's, for what links or runs foreign code.
-    pub(crate) host: Option<Digest>,
+    /// What the workspace lets the action see beyond the usual.
+    pub(crate) declared: &'a Declared,
     /// What the action sees of immutable packages: places, and what names their content.
     pub(crate) packages: Vec<(String, Digest)>,
     /// Variables let through, as they are.
@@ -78,11 +80,33 @@ pub(crate) struct Observer<'a> {
     pub(crate) places: &'a Places,
     /// The caller's environment.
     pub(crate) env: &'a BTreeMap<String, String>,
+    /// What was observed of the host in this build already; without it everything is looked at
+    /// afresh.
+    pub(crate) seen: Option<&'a HostSeen>,
+}
+
+/// Observations of the host that one build's look-ups share.
+#[derive(Default)]
+pub(crate) struct HostSeen(Mutex<HashMap<Read, Observation>>);
+
+impl HostSeen {
+    fn get(&self, read: &Read) -> Option<Observation> {
+        self.lock().get(read).cloned()
+    }
+
+    fn put(&self, read: &Read, observation: &Observation) {
+        self.lock().insert(read.clone(), observation.clone());
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Read, Observation>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Observer<'_> {
     /// The key parts of an action under a read set, as things are now, and the time of the
-    /// newest file among them, in nanoseconds since the epoch.
+    /// newest file among them, in nanoseconds since the epoch. `soft` are variables that count
+    /// where they are named; `note` is told of each observation.
     ///
     /// # Errors
     /// When something that was read is there and can't be read.
@@ -91,19 +115,22 @@ impl Observer<'_> {
         static_digest: StaticDigest,
         dependencies: &[DependencyPart],
         set: &ReadSet,
+        soft: &[(String, String)],
+        mut note: impl FnMut(&Read, &Observation),
     ) -> io::Result<(KeyParts, i128)> {
         let mut newest_ns = i128::MIN;
         let mut reads = Vec::with_capacity(set.reads.len());
         for read in &set.reads {
-            let observation = observe(self.cache, self.places, read)?;
+            let observation = self.observe(read)?;
             newest_ns = newest_ns.max(observation.newest_ns);
+            note(read, &observation);
             reads.push((read.clone(), observation.observed));
         }
         let parts = KeyParts {
             static_digest,
             dependencies: dependencies.to_vec(),
             reads,
-            env: self.env_parts(set),
+            env: self.env_parts(set, soft),
             checkout: set
                 .takes_path
                 .then(|| self.places.checkout.to_string_lossy().into_owned()),
@@ -111,13 +138,32 @@ impl Observer<'_> {
         Ok((parts, newest_ns))
     }
 
-    fn env_parts(&self, set: &ReadSet) -> Vec<(String, Option<Digest>)> {
+    /// What of the host every action sees is looked at once a build while looking up: it is
+    /// much the same for all of them. After an execution it is looked at again.
+    fn observe(&self, read: &Read) -> io::Result<Observation> {
+        let Some(seen) = self.seen else {
+            return observe(self.cache, self.places, read);
+        };
+        if !matches!(read.place, ReadPlace::Host(_)) {
+            return observe(self.cache, self.places, read);
+        }
+        if let Some(known) = seen.get(read) {
+            return Ok(known);
+        }
+        let observation = observe(self.cache, self.places, read)?;
+        seen.put(read, &observation);
+        Ok(observation)
+    }
+
+    fn env_parts(&self, set: &ReadSet, soft: &[(String, String)]) -> Vec<(String, Option<Digest>)> {
+        let value = |name: &String| {
+            let soft = soft.iter().find(|(soft, _)| soft == name);
+            let value = soft.map(|(_, value)| value).or_else(|| self.env.get(name));
+            value.map(|value| Digest::of(value.as_bytes()))
+        };
         set.env
             .iter()
-            .map(|name| {
-                let value = self.env.get(name).map(|value| Digest::of(value.as_bytes()));
-                (name.clone(), value)
-            })
+            .map(|name| (name.clone(), value(name)))
             .collect()
     }
 }

@@ -32,6 +32,7 @@ mod schedule;
 mod serve;
 mod services;
 mod session;
+mod sight;
 mod slots;
 mod sources;
 mod spec;

@@ -180,6 +180,8 @@ fn observations(
     let places = Places {
         checkout: workspace.checkout.clone(),
         cargo_home: workspace.cargo_home.clone(),
+        sysroot: workspace.toolchain.sysroot.clone(),
+        sight: None,
         hidden: hidden(workspace, plan),
     };
     let mut newest_ns = i128::MIN;

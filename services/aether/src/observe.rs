@@ -9,6 +9,7 @@ use vx_core::RelPath;
 use vx_core::digest::Digest;
 use vx_core::readset::{Observed, Read, ReadKind, ReadPlace};
 
+use crate::sight::Sight;
 use crate::statcache::{Stamp, StatCache};
 
 /// How deep a directory tree is followed; deeper is a loop or not a source tree.
@@ -21,8 +22,12 @@ pub(crate) struct Places {
     pub(crate) checkout: PathBuf,
     /// `CARGO_HOME`.
     pub(crate) cargo_home: PathBuf,
+    /// The toolchain's sysroot.
+    pub(crate) sysroot: PathBuf,
     /// Directories of the checkout that no action sees, so that no observation does either.
     pub(crate) hidden: Vec<RelPath>,
+    /// What actions find; `None` where what is read is read outside of any action.
+    pub(crate) sight: Option<Sight>,
 }
 
 impl Places {
@@ -31,12 +36,14 @@ impl Places {
         match place {
             ReadPlace::Checkout(path) => path.under(&self.checkout),
             ReadPlace::CargoHome(path) => path.under(&self.cargo_home),
+            ReadPlace::Toolchain(path) => path.under(&self.sysroot),
             ReadPlace::Host(path) => PathBuf::from(path),
         }
     }
 }
 
 /// What was observed, and how new the newest of it is.
+#[derive(Clone, Debug)]
 pub(crate) struct Observation {
     /// What is there.
     pub(crate) observed: Observed,
@@ -56,11 +63,23 @@ pub(crate) fn observe(cache: &StatCache, places: &Places, read: &Read) -> io::Re
         newest_ns: i128::MIN,
     };
     let path = places.host_path(&read.place);
+    let sight = places.sight.as_ref();
+    if sight.is_some_and(|sight| !sight.shows(&read.place)) {
+        return Ok(Observation {
+            observed: match read.kind {
+                ReadKind::Link => eye.link(&path)?,
+                _ => Observed::Absent,
+            },
+            newest_ns: eye.newest_ns,
+        });
+    }
     let observed = match read.kind {
         ReadKind::Content => eye.content(&path),
         ReadKind::Listing => eye.listing(&path),
         ReadKind::Tree => eye.tree(&path),
         ReadKind::Existence => eye.existence(&path),
+        ReadKind::Metadata => eye.metadata(&path),
+        ReadKind::Link => eye.link(&path),
     };
     match observed {
         Ok(observed) => Ok(Observation {
@@ -143,6 +162,39 @@ impl Eye<'_> {
             _ => "other",
         };
         Ok(Observed::Kind(kind.to_owned()))
+    }
+
+    fn metadata(&mut self, path: &Path) -> io::Result<Observed> {
+        match present(fs::metadata(path))? {
+            None => Ok(Observed::Absent),
+            Some(metadata) => Ok(self.described(&metadata)),
+        }
+    }
+
+    fn link(&mut self, path: &Path) -> io::Result<Observed> {
+        let Some(metadata) = present(fs::symlink_metadata(path))? else {
+            return Ok(Observed::Absent);
+        };
+        if metadata.is_symlink() {
+            let target = fs::read_link(path)?;
+            return Ok(Observed::Link(target.to_string_lossy().into_owned()));
+        }
+        Ok(self.described(&metadata))
+    }
+
+    fn described(&mut self, metadata: &fs::Metadata) -> Observed {
+        use std::os::unix::fs::PermissionsExt;
+        if metadata.is_file() {
+            self.newest_ns = self.newest_ns.max(Stamp::of(metadata).newest_ns());
+            return Observed::File {
+                size: metadata.len(),
+                executable: metadata.permissions().mode() & 0o100 != 0,
+            };
+        }
+        if metadata.is_dir() {
+            return Observed::Kind("directory".to_owned());
+        }
+        Observed::Special
     }
 
     fn tree(&mut self, path: &Path) -> io::Result<Observed> {
@@ -246,7 +298,9 @@ mod tests {
         let places = Places {
             checkout: root.to_owned(),
             cargo_home: root.join("none"),
+            sysroot: root.join("none"),
             hidden: vec![RelPath::new("target").unwrap()],
+            sight: None,
         };
         let read = Read {
             place: ReadPlace::Checkout(RelPath::new(path).unwrap()),

@@ -17,6 +17,7 @@ use crate::host;
 use crate::keys::{KEY_SCHEMA, StaticPart};
 use crate::memo::{self, Memos};
 use crate::observe::{Places, observe};
+use crate::sight::Sight;
 use crate::sources::Source;
 use crate::spec;
 use crate::statcache::{StatCache, coarse_now_ns};
@@ -63,7 +64,6 @@ pub(crate) struct Prepared {
 #[derive(Clone, PartialEq, Eq)]
 struct Identities {
     toolchain: Digest,
-    host: Digest,
     allowed_env: Vec<(String, String)>,
     trees: BTreeMap<usize, Digest>,
 }
@@ -161,10 +161,16 @@ impl Preparer {
             Some(plan) => plan,
             None => self.plan(request, &workspace, results).await?,
         };
+        let hidden = memo::hidden(&workspace, &plan);
+        let packages = plan.packages.iter();
+        let declared = packages.flat_map(|package| package.declared.paths.iter().cloned());
+        let declared = declared.collect();
         let places = Places {
             checkout: workspace.checkout.clone(),
             cargo_home: workspace.cargo_home.clone(),
-            hidden: memo::hidden(&workspace, &plan),
+            sysroot: workspace.toolchain.sysroot.clone(),
+            sight: Some(Sight::new(&workspace.checkout, hidden.clone(), declared)),
+            hidden,
         };
         let package_sources = self.package_sources(&workspace, &plan, &places).await?;
         let identities = self
@@ -262,22 +268,15 @@ impl Preparer {
     ) -> Result<Identities, PrepareError> {
         let cache = Arc::clone(&self.stat_cache);
         let sysroot = workspace.toolchain.sysroot.clone();
-        let (toolchain, host) = blocking(move || {
-            let toolchain =
-                host::toolchain(&cache, &sysroot).map_err(|source| PrepareError::Read {
-                    what: format!("the toolchain in {}", sysroot.display()),
-                    source,
-                })?;
-            let host = host::host(&cache).map_err(|source| PrepareError::Read {
-                what: "the C compiler's files".to_owned(),
+        let toolchain = blocking(move || {
+            host::toolchain(&cache, &sysroot).map_err(|source| PrepareError::Read {
+                what: format!("the toolchain in {}", sysroot.display()),
                 source,
-            })?;
-            Ok::<_, PrepareError>((toolchain, host))
+            })
         })
         .await??;
         Ok(Identities {
             toolchain,
-            host,
             allowed_env: environment::allowed(&request.env),
             trees: sources
                 .iter()
@@ -331,7 +330,7 @@ fn static_part(plan: &Plan, unit: usize, identities: &Identities) -> vx_core::St
         schema: KEY_SCHEMA,
         plan: &part,
         toolchain: identities.toolchain,
-        host: spec::reads_host(plan, unit).then_some(identities.host),
+        declared: &plan.packages[plan.units[unit].package].declared,
         packages,
         allowed_env: if runs_script {
             identities.allowed_env.clone()

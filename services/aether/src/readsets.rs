@@ -1,12 +1,15 @@
-//! What an action read, from what rustc and build scripts say of themselves.
+//! What an action read, from what rustc and build scripts say and what was seen.
 //!
-//! rustc writes dep-info; build scripts print `rerun-if-*`. Reads of immutable packages and of
-//! other actions' outputs are left out: their identities enter the key by themselves.
+//! rustc writes dep-info; build scripts print `rerun-if-*`; what runs foreign code is traced as
+//! well. Reads of immutable packages and of other actions' outputs are left out: their
+//! identities enter the key by themselves.
 
 use vx_core::RelPath;
 use vx_core::places;
-use vx_core::readset::{Read, ReadKind, ReadPlace, ReadSet};
-use vx_plan::{BuildOutput, DepInfo, PackageRoot, Plan};
+use vx_core::readset::{Observed, Read, ReadKind, ReadPlace, ReadSet, Seen, Trace};
+use vx_plan::{BuildOutput, DepInfo};
+
+use crate::observe::Observation;
 
 /// The read set of a compile that ran in `cwd` and found the checkout at `checkout`.
 pub(crate) fn of_compile(checkout: &str, cwd: &str, dep_info: &DepInfo) -> ReadSet {
@@ -34,16 +37,11 @@ pub(crate) fn of_compile(checkout: &str, cwd: &str, dep_info: &DepInfo) -> ReadS
     set.canonical()
 }
 
-/// The read set of a build script's run, by cargo's rules: what it names, or its whole package
-/// when it names nothing.
-pub(crate) fn of_build_script(
-    plan: &Plan,
-    unit: usize,
-    checkout: &str,
-    cwd: &str,
-    output: &BuildOutput,
-) -> ReadSet {
-    let package = &plan.packages[plan.units[unit].package];
+/// The read set of a build script's run: what it names.
+///
+/// One that names nothing is run by cargo whenever its package changes; what it was seen to
+/// read says it better.
+pub(crate) fn of_build_script(checkout: &str, cwd: &str, output: &BuildOutput) -> ReadSet {
     let mut set = ReadSet {
         env: output.rerun_if_env_changed.clone(),
         ..ReadSet::default()
@@ -56,17 +54,38 @@ pub(crate) fn of_build_script(
             });
         }
     }
-    let named = !output.rerun_if_changed.is_empty() || !output.rerun_if_env_changed.is_empty();
-    if !named
-        && let PackageRoot::Checkout { dir } = &package.root
-        && let Ok(dir) = RelPath::new(dir.clone())
-    {
-        set.reads.push(Read {
-            place: ReadPlace::Checkout(dir),
-            kind: ReadKind::Tree,
-        });
-    }
     set.canonical()
+}
+
+/// Adds what an action was seen to look at.
+pub(crate) fn add_trace(set: &mut ReadSet, trace: &Trace) {
+    let sights = trace.sights.iter().map(|sight| &sight.read);
+    set.reads
+        .extend(sights.filter(|read| !is_known(read)).cloned());
+    *set = std::mem::take(set).canonical();
+}
+
+/// Whether the toolchain's identity covers a read.
+fn is_known(read: &Read) -> bool {
+    let ReadPlace::Toolchain(path) = &read.place else {
+        return false;
+    };
+    crate::host::is_in_identity(path)
+}
+
+/// Whether what was observed afterwards is what the action saw: else it changed meanwhile, and
+/// nobody knows which of both the action read.
+pub(crate) fn agree(seen: &Seen, observation: &Observation) -> bool {
+    match (seen, &observation.observed) {
+        (Seen::Absent, observed) => *observed == Observed::Absent,
+        (Seen::File { newest_ns }, Observed::Content(_) | Observed::File { .. }) => {
+            i128::from(*newest_ns) == observation.newest_ns
+        }
+        (Seen::Directory, Observed::Listing(_) | Observed::Tree(_)) => true,
+        (Seen::Directory, Observed::Kind(kind)) => kind == "directory",
+        (Seen::Link, Observed::Link(_)) | (Seen::Other, Observed::Special) => true,
+        _ => false,
+    }
 }
 
 /// `path` as seen from `cwd`, absolute and without `.` and `..`.

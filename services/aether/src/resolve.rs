@@ -128,11 +128,18 @@ fn observe(
     dependencies: &[DependencyPart],
     sets: &[ReadSet],
 ) -> ServiceResult<Vec<Candidate>> {
-    let observer = context.observer();
+    let observer = context.lookup_observer();
+    let soft = vx_plan::soft_env(&context.plan, unit);
     let mut candidates: Vec<Candidate> = Vec::with_capacity(sets.len());
     for set in sets {
         let observed = tokio::task::block_in_place(|| {
-            observer.parts(context.graph.statics[unit], dependencies, set)
+            observer.parts(
+                context.graph.statics[unit],
+                dependencies,
+                set,
+                soft,
+                |_, _| {},
+            )
         });
         // What can't be read can't be the same as before; if the action needs it, it will say
         // so itself.

@@ -147,6 +147,9 @@ pub(crate) async fn prepare(
         } else {
             String::new()
         },
+        trace: runs_foreign_code(plan, unit),
+        host_paths: package.declared.paths.clone(),
+        network: package.declared.network && this.mode == Mode::RunBuildScript,
     };
     Ok(Prepared {
         spec,
@@ -223,9 +226,9 @@ fn collect(context: &BuildContext, unit: usize) -> Collect {
     }
 }
 
-/// Whether an action runs code that is not the toolchain's, or links: then what it reads of
-/// the host is part of its identity.
-pub(crate) fn reads_host(plan: &Plan, unit: usize) -> bool {
+/// Whether an action runs code that is not the toolchain's, or links: what it reads is only
+/// known by watching.
+pub(crate) fn runs_foreign_code(plan: &Plan, unit: usize) -> bool {
     let this = &plan.units[unit];
     this.mode == Mode::RunBuildScript
         || this.links()

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::digest::{Blob, Digest};
 use crate::path::RelPath;
+use crate::readset::Trace;
 use crate::result::Output;
 
 /// How an action sees the checkout.
@@ -162,6 +163,13 @@ pub struct ActionSpec {
     /// Text to look for in what is collected and in standard output, debug sections aside:
     /// the checkout's place. Empty for none.
     pub marker: String,
+    /// Whether to watch what the action looks at: for what links or runs foreign code.
+    pub trace: bool,
+    /// Further files and directories of the host that it finds, read-only, at their own
+    /// absolute paths: what the workspace declares.
+    pub host_paths: Vec<String>,
+    /// Whether it may use the host's network, which the workspace declares.
+    pub network: bool,
 }
 
 /// Which stream a piece of output came from.
@@ -204,6 +212,8 @@ pub enum Execution {
         duration: Duration,
         /// Names of the outputs in which the action's marker was found.
         marked: Vec<String>,
+        /// What it looked at, where that was asked for.
+        trace: Option<Trace>,
     },
     /// Nothing ran: the store lacks these inputs.
     InputsMissing(Vec<Digest>),

@@ -30,3 +30,18 @@ pub const HOME: &str = "/vx/home";
 
 /// `PATH` inside an isolation root.
 pub const PATH: &str = "/vx/toolchain/bin:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin";
+
+/// What of the host every action sees under its own path, read-only, as far as it is there:
+/// tools, headers and libraries. `/etc/alternatives` is where Debian's `cc` leads; `/nix/store`
+/// holds everything on NixOS.
+pub const HOST: &[&str] = &[
+    "/usr",
+    "/bin",
+    "/sbin",
+    "/lib",
+    "/lib32",
+    "/lib64",
+    "/libx32",
+    "/etc/alternatives",
+    "/nix/store",
+];

@@ -15,6 +15,8 @@ pub enum ReadPlace {
     Checkout(RelPath),
     /// Below `CARGO_HOME`.
     CargoHome(RelPath),
+    /// In the toolchain's sysroot.
+    Toolchain(RelPath),
     /// On the host: an absolute path.
     Host(String),
 }
@@ -30,6 +32,11 @@ pub enum ReadKind {
     Tree,
     /// Only whether something is there, and of what kind.
     Existence,
+    /// What is there: its kind, a file's size, and whether it can be executed. Times, owners
+    /// and inode numbers differ between checkouts of the same content and are no part of it.
+    Metadata,
+    /// The same without following a last link; a link's own target.
+    Link,
 }
 
 /// One thing an action read.
@@ -76,8 +83,60 @@ pub enum Observed {
     Tree(Digest),
     /// Something of this kind is there: `file`, `directory`, `link`, `other`.
     Kind(String),
+    /// A file whose content was not looked at.
+    File {
+        /// Its length in bytes.
+        size: u64,
+        /// Whether its owner may execute it.
+        executable: bool,
+    },
+    /// A link to here.
+    Link(String),
     /// A file that is neither regular nor a directory; never opened.
     Special,
     /// Nothing is there.
     Absent,
 }
+
+/// What was there when an action looked, so that a change under way is noticed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Seen {
+    /// Nothing.
+    Absent,
+    /// A regular file.
+    File {
+        /// The later of its change and modification times, in nanoseconds since the epoch.
+        newest_ns: i64,
+    },
+    /// A directory.
+    Directory,
+    /// A link that was not followed.
+    Link,
+    /// Anything else.
+    Other,
+}
+
+/// One thing an action looked at.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Sight {
+    /// Where and what of it.
+    pub read: Read,
+    /// What was there the first time.
+    pub seen: Seen,
+}
+
+/// What an action looked at on the host and in the checkout. What vx gives it otherwise (the
+/// outputs of its dependencies, packages, its own directories) is left out.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Trace {
+    /// Each thing once, sorted.
+    pub sights: Vec<Sight>,
+    /// Why there may be more than these, if so: the action's result can't be keyed.
+    pub incomplete: Option<String>,
+}
+
+/// The most things a trace holds; an action that looks at more has no key.
+pub const MAX_SIGHTS: usize = 50_000;
+
+/// The most bytes that the paths of a trace may take together: a trace travels in one message.
+pub const MAX_SIGHT_BYTES: usize = 4 * 1024 * 1024;

@@ -78,6 +78,8 @@ pub(crate) struct Metadata {
     pub(crate) workspace_members: Vec<String>,
     pub(crate) workspace_root: String,
     pub(crate) target_directory: String,
+    #[serde(default)]
+    pub(crate) metadata: Option<serde_json::Value>,
 }
 
 #[derive(Deserialize)]
@@ -100,6 +102,8 @@ pub(crate) struct MetadataPackage {
     pub(crate) rust_version: Option<String>,
     #[serde(default)]
     pub(crate) default_run: Option<String>,
+    #[serde(default)]
+    pub(crate) metadata: Option<serde_json::Value>,
 }
 
 #[derive(Deserialize)]

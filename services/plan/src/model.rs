@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::build_output::BuildOutput;
 
 /// The version of [`Plan`]'s shape and of the rules by which command lines are made.
-pub const PLAN_VERSION: u32 = 1;
+pub const PLAN_VERSION: u32 = 2;
 
 /// What cargo would build.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -82,9 +82,22 @@ pub struct Package {
     pub lint_flags: Vec<String>,
     /// `CARGO_PKG_*` but name and version, in cargo's order.
     pub metadata_env: Vec<(String, String)>,
+    /// What the workspace declares for it beyond what cargo knows.
+    pub declared: Declared,
     /// Where its directory was when the plan was made. A hint for [`crate::package_files`];
     /// no command line depends on it.
     pub found_at: PlanPath,
+}
+
+/// What `metadata.vx` tables let a package's actions see.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Declared {
+    /// Variables of the caller's, by name; sorted.
+    pub env: Vec<String>,
+    /// Files and directories of the host, read-only at their own absolute paths; sorted.
+    pub paths: Vec<String>,
+    /// The network.
+    pub network: bool,
 }
 
 /// A target of a package, as far as rules ask for it.

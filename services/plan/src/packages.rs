@@ -6,6 +6,7 @@ use std::path::Path;
 use vx_core::places;
 
 use crate::cargo_json::{Metadata, MetadataPackage, MetadataTarget};
+use crate::declared::declared;
 use crate::error::PlanError;
 use crate::identity::digest;
 use crate::lints::lint_flags;
@@ -102,6 +103,7 @@ pub(crate) fn package(
         default_run: found.default_run.clone(),
         lint_flags: lint_flags(manifest)?,
         metadata_env: metadata_env(found),
+        declared: declared(&workspace.checkout, metadata, found)?,
         found_at: workspace.plan_path(dir)?,
     })
 }

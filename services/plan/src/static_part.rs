@@ -7,6 +7,7 @@ use crate::build_script::run_build_script;
 use crate::command::compile;
 use crate::invocation::{CompileInputs, Invocation};
 use crate::model::{Mode, PLAN_VERSION, PackageRoot, Plan};
+use crate::needs::needs;
 
 #[derive(Serialize)]
 struct StaticPart<'a> {
@@ -27,10 +28,13 @@ pub fn static_part(plan: &Plan, unit: usize) -> Vec<u8> {
     let this = &plan.units[unit];
     let package = &plan.packages[this.package];
     let nothing = CompileInputs::default();
-    let invocation = match this.mode {
+    let mut invocation = match this.mode {
         Mode::Compile => compile(plan, unit, &nothing),
         Mode::RunBuildScript => run_build_script(plan, unit, &nothing),
     };
+    for (name, _) in soft_env(plan, unit) {
+        invocation.env.remove(name);
+    }
     let part = StaticPart {
         version: PLAN_VERSION,
         mode: this.mode,
@@ -40,4 +44,15 @@ pub fn static_part(plan: &Plan, unit: usize) -> Vec<u8> {
         invocation,
     };
     serde_json::to_vec(&part).expect("strings, numbers and lists always serialise")
+}
+
+/// Variables of a compile that only count if the compiled code names them: what a manifest says
+/// for people, such as its description. rustc reports every variable that `env!` names; a proc
+/// macro can read one without a word, so a compile that loads one has none of these.
+pub fn soft_env(plan: &Plan, unit: usize) -> &[(String, String)] {
+    let this = &plan.units[unit];
+    if this.mode != Mode::Compile || !needs(plan, unit).dylib.is_empty() {
+        return &[];
+    }
+    &plan.packages[this.package].metadata_env
 }

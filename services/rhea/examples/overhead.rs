@@ -82,6 +82,9 @@ fn action(checkout: &Path, mode: Option<CheckoutMode>) -> ActionSpec {
         }],
         messages: MessageFormat::RustcJson,
         marker: String::new(),
+        trace: false,
+        host_paths: Vec::new(),
+        network: false,
     }
 }
 

@@ -3,20 +3,7 @@
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
-
-/// Directories that compilers, linkers and build scripts look into. `/etc/alternatives` is
-/// where Debian's `cc` leads; `/nix/store` holds everything on NixOS.
-const CANDIDATES: &[&str] = &[
-    "/usr",
-    "/bin",
-    "/sbin",
-    "/lib",
-    "/lib32",
-    "/lib64",
-    "/libx32",
-    "/etc/alternatives",
-    "/nix/store",
-];
+use vx_core::places;
 
 /// A part of the host that is visible under its own path.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,9 +19,9 @@ pub(crate) enum SystemEntry {
     },
 }
 
-/// What there is of [`CANDIDATES`] on this host.
+/// What there is of [`places::HOST`] on this host.
 pub(crate) fn system() -> Vec<SystemEntry> {
-    CANDIDATES
+    places::HOST
         .iter()
         .filter_map(|path| entry(Path::new(path)))
         .collect()

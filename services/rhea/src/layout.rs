@@ -151,6 +151,9 @@ mod tests {
             collect: Vec::new(),
             messages: MessageFormat::Plain,
             marker: String::new(),
+            trace: false,
+            host_paths: Vec::new(),
+            network: false,
         }
     }
 

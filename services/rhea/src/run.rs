@@ -1,5 +1,7 @@
 //! One action, from its inputs to its outputs.
 
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,15 +9,17 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+use vx_core::readset::Trace;
 use vx_core::{
-    ActionSpec, CheckoutMount, Execution, Exit, MessageFormat, Observer, Output, OutputForm,
-    OutputStream, RelPath, ServiceError, Store,
+    ActionSpec, CheckoutMode, CheckoutMount, Execution, Exit, MessageFormat, Observer, Output,
+    OutputForm, OutputStream, RelPath, ServiceError, Store, places,
 };
 
 use crate::collect::{Collected, Collector, Early, Kept};
 use crate::engine::Engine;
 use crate::fault::{Stop, Tried};
 use crate::guard::spec::{Bind, GuardSpec, Program, Report};
+use crate::guard::trace::Scope;
 use crate::ingest::Intake;
 use crate::jobs::variable;
 use crate::layout::in_order;
@@ -91,6 +95,7 @@ struct Finished {
     stdout: Vec<u8>,
     stderr: Vec<u8>,
     early: Early,
+    trace: Option<Trace>,
 }
 
 impl Attempt<'_> {
@@ -173,7 +178,29 @@ impl Attempt<'_> {
                 argv: self.action.argv.clone(),
                 env,
                 cwd: self.action.cwd.clone(),
+                trace: self.action.trace.then(|| self.scope()),
             }),
+        }
+    }
+
+    /// What the trace is for: the checkout and the host.
+    fn scope(&self) -> Scope {
+        let checkout = self.action.checkout.as_ref();
+        Scope {
+            checkout: checkout.map(|checkout| checkout.at.clone()),
+            layered: checkout.is_some_and(|checkout| checkout.mode == CheckoutMode::PrivateLayer),
+            hidden: checkout
+                .iter()
+                .flat_map(|checkout| {
+                    let hidden = checkout.hidden.iter();
+                    hidden.map(|hidden| format!("{}/{hidden}", checkout.at))
+                })
+                .collect(),
+            host: places::HOST
+                .iter()
+                .map(|path| (*path).to_owned())
+                .chain(self.action.host_paths.iter().cloned())
+                .collect(),
         }
     }
 
@@ -211,6 +238,7 @@ impl Attempt<'_> {
             mut control,
             stdout,
             stderr,
+            trace,
         } = guarded.tried("start a guard")?;
         let ended = CancellationToken::new();
         let (notices, received) = mpsc::channel(NOTICES);
@@ -223,7 +251,7 @@ impl Attempt<'_> {
                 err.run(stderr, &ended),
                 store_early(&ready.collector, self.action.messages, received),
             )?;
-            self.finished(report, stdout, stderr, early)
+            self.finished(report, stdout, stderr, early, &trace)
         };
         let finished = tokio::select! {
             finished = attended => finished,
@@ -244,16 +272,19 @@ impl Attempt<'_> {
         stdout: Vec<u8>,
         stderr: Vec<u8>,
         early: Early,
+        trace: &OwnedFd,
     ) -> Result<Finished, Stop> {
         match report {
             Some(Report::Ended { exit, duration }) => {
                 self.engine.counters.executed();
+                let trace = self.action.trace.then(|| read_trace(trace)).transpose()?;
                 Ok(Finished {
                     exit,
                     duration,
                     stdout,
                     stderr,
                     early,
+                    trace,
                 })
             }
             Some(Report::Unable(reason) | Report::NotStarted(reason)) => Err(Stop::Unable(reason)),
@@ -300,6 +331,7 @@ impl Attempt<'_> {
             duration: finished.duration,
             marked: marked.map(|kept| kept.output.name.clone()).collect(),
             outputs: kept.into_iter().map(|kept| kept.output).collect(),
+            trace: finished.trace,
         })
     }
 }
@@ -358,6 +390,21 @@ async fn stream(collector: &Collector, name: &str, content: Vec<u8>) -> Result<O
         },
         marked: stored.marked,
     }))
+}
+
+/// The trace a guard left; without one, what was looked at is not known.
+fn read_trace(from: &OwnedFd) -> Result<Trace, Stop> {
+    let size = rustix::fs::fstat(from)
+        .map_err(std::io::Error::from)
+        .tried("look at a trace")?
+        .st_size;
+    let mut bytes = vec![0; usize::try_from(size).unwrap_or(0)];
+    from.try_clone()
+        .and_then(|file| std::fs::File::from(file).read_exact_at(&mut bytes, 0))
+        .tried("read a trace")?;
+    postcard::from_bytes(&bytes)
+        .map_err(std::io::Error::other)
+        .tried("understand a trace")
 }
 
 fn bind(host: PathBuf, at: &str, writable: bool) -> Bind {

@@ -56,7 +56,8 @@ impl Spawner {
     pub(crate) async fn spawn(&self, spec: &GuardSpec, jobs: &Jobserver) -> io::Result<Guarded> {
         let (ours, theirs) = UnixStream::pair()?;
         let (read, write) = jobs.ends();
-        hand(&ours, spec_file(spec)?.as_fd(), read, write)?;
+        let trace = memfd_create("trace", MemfdFlags::CLOEXEC)?;
+        hand(&ours, spec_file(spec)?.as_fd(), trace.as_fd(), read, write)?;
         let (stdout, stdout_write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
         let (stderr, stderr_write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
         let mut command = Command::new(&self.program);
@@ -83,6 +84,7 @@ impl Spawner {
             },
             stdout: pipe::Receiver::from_owned_fd(stdout)?,
             stderr: pipe::Receiver::from_owned_fd(stderr)?,
+            trace,
         })
     }
 }
@@ -106,6 +108,8 @@ pub(crate) struct Guarded {
     pub(crate) stdout: pipe::Receiver,
     /// The program's standard error.
     pub(crate) stderr: pipe::Receiver,
+    /// Where its trace is found at its end.
+    pub(crate) trace: OwnedFd,
 }
 
 /// What a guard reports.

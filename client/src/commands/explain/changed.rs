@@ -86,6 +86,7 @@ fn named(read: &Read) -> String {
         ReadPlace::Checkout(path) if path.is_empty() => "the checkout's top directory".to_owned(),
         ReadPlace::Checkout(path) => path.to_string(),
         ReadPlace::CargoHome(path) => format!("$CARGO_HOME/{path}"),
+        ReadPlace::Toolchain(path) => format!("the toolchain's {path}"),
         ReadPlace::Host(path) => path.clone(),
     }
 }

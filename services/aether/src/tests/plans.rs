@@ -107,6 +107,7 @@ fn package(one: &Crate) -> Package {
         default_run: None,
         lint_flags: Vec::new(),
         metadata_env: Vec::new(),
+        declared: vx_plan::Declared::default(),
         found_at: PlanPath::Checkout(one.name.to_owned()),
     }
 }

@@ -151,7 +151,9 @@ impl Stage {
             places: Places {
                 checkout: self.checkout.path().to_owned(),
                 cargo_home: self.checkout.path().join("no-cargo-home"),
+                sysroot: "/".into(),
                 hidden: vec![RelPath::new("target").unwrap()],
+                sight: None,
             },
             workspace: self.checkout.path().to_owned(),
             sysroot: "/".into(),
@@ -274,6 +276,7 @@ async fn compile(
             outputs: Vec::new(),
             duration: Duration::from_millis(1),
             marked: Vec::new(),
+            trace: None,
         });
     }
     let inputs: Vec<String> = action
@@ -309,6 +312,7 @@ async fn compile(
         outputs,
         duration: Duration::from_millis(1),
         marked: Vec::new(),
+        trace: None,
     })
 }
 

@@ -27,6 +27,7 @@ fn package(rust_version: Option<&str>) -> Package {
         default_run: None,
         lint_flags: Vec::new(),
         metadata_env: Vec::new(),
+        declared: crate::Declared::default(),
         found_at: PlanPath::Checkout(String::new()),
     }
 }

@@ -17,22 +17,37 @@ use rustix::net::{
 use super::Jobs;
 use super::spec::Report;
 
-/// What a guard starts with: its spec's file and the jobserver's ends.
-const HANDED: usize = 3;
+/// What a guard starts with: its spec's file, a file for the trace, and the jobserver's ends.
+const HANDED: usize = 4;
 
 /// Sends a guard what it starts with. The message fits every socket's buffer, so this does
 /// not wait for the guard.
 pub(crate) fn hand(
     socket: &UnixStream,
     spec: BorrowedFd<'_>,
+    trace: BorrowedFd<'_>,
     jobs_read: BorrowedFd<'_>,
     jobs_write: BorrowedFd<'_>,
 ) -> Result<()> {
-    let descriptors = [spec, jobs_read, jobs_write];
+    send(socket, &[spec, trace, jobs_read, jobs_write])
+}
+
+/// Sends one descriptor.
+pub(super) fn send_descriptor(socket: &UnixStream, descriptor: BorrowedFd<'_>) -> Result<()> {
+    send(socket, &[descriptor])
+}
+
+/// Takes the descriptor that [`send_descriptor`] sent.
+pub(super) fn receive_descriptor(socket: &UnixStream) -> Result<OwnedFd> {
+    let [descriptor] = receive(socket)?;
+    Ok(descriptor)
+}
+
+fn send(socket: &UnixStream, descriptors: &[BorrowedFd<'_>]) -> Result<()> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(HANDED))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
-    if !ancillary.push(SendAncillaryMessage::ScmRights(&descriptors)) {
-        return Err(Error::other("no room for the guard's descriptors"));
+    if !ancillary.push(SendAncillaryMessage::ScmRights(descriptors)) {
+        return Err(Error::other("no room for the descriptors"));
     }
     sendmsg(
         socket,
@@ -41,6 +56,26 @@ pub(crate) fn hand(
         SendFlags::NOSIGNAL,
     )?;
     Ok(())
+}
+
+fn receive<const N: usize>(socket: &UnixStream) -> Result<[OwnedFd; N]> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(HANDED))];
+    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+    let mut byte = [0_u8; 1];
+    recvmsg(
+        socket,
+        &mut [IoSliceMut::new(&mut byte)],
+        &mut ancillary,
+        RecvFlags::CMSG_CLOEXEC,
+    )?;
+    let mut descriptors = Vec::with_capacity(N);
+    for message in ancillary.drain() {
+        if let RecvAncillaryMessage::ScmRights(received) = message {
+            descriptors.extend(received);
+        }
+    }
+    <[OwnedFd; N]>::try_from(descriptors)
+        .map_err(|_| Error::other("other descriptors came than were to"))
 }
 
 /// A guard's end.
@@ -53,26 +88,11 @@ impl Control {
         Self { socket }
     }
 
-    /// Takes what the executor sent: the spec's file and the jobserver.
-    pub(super) fn receive(&self) -> Result<(OwnedFd, Jobs)> {
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(HANDED))];
-        let mut ancillary = RecvAncillaryBuffer::new(&mut space);
-        let mut byte = [0_u8; 1];
-        recvmsg(
-            &self.socket,
-            &mut [IoSliceMut::new(&mut byte)],
-            &mut ancillary,
-            RecvFlags::CMSG_CLOEXEC,
-        )?;
-        let mut descriptors = Vec::with_capacity(HANDED);
-        for message in ancillary.drain() {
-            if let RecvAncillaryMessage::ScmRights(received) = message {
-                descriptors.extend(received);
-            }
-        }
-        let [spec, read, write] = <[OwnedFd; HANDED]>::try_from(descriptors)
-            .map_err(|_| Error::other("the executor sent no spec"))?;
-        Ok((spec, Jobs { read, write }))
+    /// Takes what the executor sent: the spec's file, the file for the trace, and the
+    /// jobserver.
+    pub(super) fn receive(&self) -> Result<(OwnedFd, OwnedFd, Jobs)> {
+        let [spec, trace, read, write] = receive(&self.socket)?;
+        Ok((spec, trace, Jobs { read, write }))
     }
 
     /// Sends a report. An executor that is gone needs none.

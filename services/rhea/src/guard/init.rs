@@ -15,10 +15,17 @@ use super::control::Control;
 use super::fault::{Fault, Step};
 use super::mounts::last_errno;
 use super::spec::{GuardSpec, JOBS_READ, JOBS_WRITE, Program, Report};
+use super::trace::{self, Watched};
 use super::{Jobs, confine, root};
 
 /// Runs as the namespace's first process and ends the process.
-pub(super) fn run(spec: &GuardSpec, control: &Control, jobs: &Jobs, started: Instant) -> ! {
+pub(super) fn run(
+    spec: &GuardSpec,
+    control: &Control,
+    jobs: &Jobs,
+    trace: &OwnedFd,
+    started: Instant,
+) -> ! {
     // The guard is watched too, through `control`, should it be gone before this takes hold.
     let _ = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
     let report = match prepare(spec) {
@@ -26,7 +33,7 @@ pub(super) fn run(spec: &GuardSpec, control: &Control, jobs: &Jobs, started: Ins
             let setup = started.elapsed();
             control.report(&Report::Ready { setup });
             match &spec.program {
-                Some(program) => supervise(program, control, jobs),
+                Some(program) => supervise(program, control, jobs, trace),
                 None => Report::Ended {
                     exit: Exit::Code(0),
                     duration: std::time::Duration::ZERO,
@@ -47,21 +54,35 @@ fn prepare(spec: &GuardSpec) -> Result<(), Fault> {
     confine::limits()
 }
 
-fn supervise(program: &Program, control: &Control, jobs: &Jobs) -> Report {
-    let children = match child_signals() {
-        Ok(children) => children,
-        Err(fault) => return Report::NotStarted(fault.to_string()),
-    };
+fn supervise(program: &Program, control: &Control, jobs: &Jobs, trace: &OwnedFd) -> Report {
+    match try_supervise(program, control, jobs, trace) {
+        Ok(report) => report,
+        Err(fault) => Report::NotStarted(fault.to_string()),
+    }
+}
+
+fn try_supervise(
+    program: &Program,
+    control: &Control,
+    jobs: &Jobs,
+    trace: &OwnedFd,
+) -> Result<Report, Fault> {
+    let children = child_signals()?;
+    let (watch, watched) = program.trace.clone().map(trace::pair).transpose()?.unzip();
     let started = Instant::now();
     // SAFETY: this process has one thread, so the child may do what the parent may.
     let child = unsafe { libc::fork() };
     let child = match child {
-        0 => start(program, control, jobs),
-        pid => match Pid::from_raw(pid) {
-            Some(pid) if !pid.is_init() => pid,
-            _ => return Report::NotStarted(format!("can't fork: {}", last_errno())),
-        },
+        0 => start(program, control, jobs, watched.as_ref()),
+        pid => Pid::from_raw(pid)
+            .filter(|_| pid > 0)
+            .ok_or_else(last_errno)
+            .step("fork")?,
     };
+    drop(watched);
+    if let Some(watch) = &watch {
+        watch.answer()?;
+    }
     super::silence();
     loop {
         let mut events = [
@@ -70,7 +91,7 @@ fn supervise(program: &Program, control: &Control, jobs: &Jobs) -> Report {
         ];
         match poll(&mut events, None) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Report::NotStarted(format!("can't wait: {error}")),
+            Err(error) => return Err(error).step("wait for the program"),
         }
         if !events[1].revents().is_empty() {
             std::process::exit(1);
@@ -87,7 +108,10 @@ fn supervise(program: &Program, control: &Control, jobs: &Jobs) -> Report {
             };
             let duration = started.elapsed();
             end_others();
-            return Report::Ended { exit, duration };
+            if let Some(watch) = &watch {
+                trace::write(&watch.trace(), trace).step("write the trace")?;
+            }
+            return Ok(Report::Ended { exit, duration });
         }
     }
 }
@@ -131,14 +155,18 @@ fn drain(children: &OwnedFd) {
 }
 
 /// Becomes the program; reports and ends the process where that fails.
-fn start(program: &Program, control: &Control, jobs: &Jobs) -> ! {
-    let Err(text) = execute(program, jobs);
+fn start(program: &Program, control: &Control, jobs: &Jobs, watched: Option<&Watched>) -> ! {
+    let Err(text) = execute(program, jobs, watched);
     control.report(&Report::NotStarted(text));
     // SAFETY: ends the process without running what a fork must not run twice.
     unsafe { libc::_exit(127) }
 }
 
-fn execute(program: &Program, jobs: &Jobs) -> Result<std::convert::Infallible, String> {
+fn execute(
+    program: &Program,
+    jobs: &Jobs,
+    watched: Option<&Watched>,
+) -> Result<std::convert::Infallible, String> {
     reset_signals();
     rustix::process::chdir(program.cwd.as_str())
         .map_err(|error| format!("can't enter the working directory {}: {error}", program.cwd))?;
@@ -166,6 +194,9 @@ fn execute(program: &Program, jobs: &Jobs) -> Result<std::convert::Infallible, S
     let c_path = CString::new(path.as_os_str().as_bytes()).map_err(|error| error.to_string())?;
     let argv = pointers(&argv);
     let env = pointers(&env);
+    if let Some(watched) = watched {
+        watched.start()?;
+    }
     // SAFETY: the path and both lists are NUL-terminated and outlive the call.
     unsafe { libc::execve(c_path.as_ptr(), argv.as_ptr(), env.as_ptr()) };
     Err(format!("can't start {}: {}", path.display(), last_errno()))

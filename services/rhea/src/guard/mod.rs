@@ -30,6 +30,7 @@ mod init;
 mod mounts;
 mod root;
 pub(crate) mod spec;
+pub(crate) mod trace;
 
 /// The first argument of an executor's binary that is to be a guard.
 pub(crate) const ARGUMENT: &str = "guard";
@@ -73,14 +74,14 @@ fn run() -> ! {
 }
 
 fn guard(control: &Control, started: Instant) -> Result<(), Fault> {
-    let (spec, jobs) = control.receive().step("receive the guard's orders")?;
+    let (spec, trace, jobs) = control.receive().step("receive the guard's orders")?;
     let spec = GuardSpec::read(File::from(spec)).step("read the guard's orders")?;
     // A terminal's signals must not reach actions.
     let _ = rustix::process::setsid();
     unshare()?;
     // SAFETY: this process has one thread, so the child may do what the parent may.
     let child = match unsafe { libc::fork() } {
-        0 => init::run(&spec, control, &jobs, started),
+        0 => init::run(&spec, control, &jobs, &trace, started),
         pid => Pid::from_raw(pid)
             .filter(|_| pid > 0)
             .ok_or_else(mounts::last_errno)

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use vx_core::{CheckoutMount, Exit};
 
+use super::trace::Scope;
 use crate::host::SystemEntry;
 
 /// The jobserver's read end inside an action.
@@ -36,6 +37,8 @@ pub(crate) struct Program {
     pub(crate) env: Vec<(String, String)>,
     /// Its working directory.
     pub(crate) cwd: String,
+    /// Whether to watch what it looks at, and what is an input of it.
+    pub(crate) trace: Option<Scope>,
 }
 
 /// Everything a guard needs to know.

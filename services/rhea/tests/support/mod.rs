@@ -379,6 +379,9 @@ pub fn shell(script: &str) -> ActionSpec {
         collect: Vec::new(),
         messages: MessageFormat::Plain,
         marker: String::new(),
+        trace: false,
+        host_paths: Vec::new(),
+        network: false,
     }
 }
 

@@ -15,4 +15,4 @@ pub use executor::Handover;
 pub use listen::{ReadyServer, Server, ServerBuilder, ServerHandle};
 pub(crate) use observer::{BuildObserverServer, ObserverServer};
 pub(crate) use store::StoreServer;
-pub(crate) use work::{StreamGuard, Streams, Task, run};
+pub(crate) use work::{StreamGuard, Streams, Task, run, run_at_hand};

@@ -15,7 +15,7 @@ use crate::error::answer;
 use crate::limits::{MAX_RESULT, PAGE, RECORD_NAMES_AT_ONCE};
 use crate::server::bootstrap::Inbound;
 use crate::server::grant::Granted;
-use crate::server::run;
+use crate::server::{run, run_at_hand};
 use crate::wire::store::{found, record_lists};
 use crate::wire::value::{digest, digests, result};
 use crate::wire::{bounded, length};
@@ -44,6 +44,16 @@ impl ResultsServer {
     {
         answer(run(&self.runtime, &self.over, work(self.inner.clone())).await)
     }
+
+    /// As [`Self::run`], for what is mostly answered from memory.
+    async fn run_at_hand<T, Work, Running>(&self, work: Work) -> Result<T, capnp::Error>
+    where
+        T: Send + 'static,
+        Work: FnOnce(Arc<dyn Results>) -> Running,
+        Running: Future<Output = ServiceResult<T>> + Send + 'static,
+    {
+        answer(run_at_hand(&self.runtime, &self.over, work(self.inner.clone())).await)
+    }
 }
 
 impl wire::Server for ResultsServer {
@@ -59,7 +69,7 @@ impl wire::Server for ResultsServer {
             .map(ActionKey)
             .collect();
         let mut page = self
-            .run(|results| async move { results.lookup(keys).await })
+            .run_at_hand(|results| async move { results.lookup(keys).await })
             .await?;
         let mut weight = 0;
         let fitting = page.iter().take_while(|found| {
@@ -117,7 +127,7 @@ impl wire::Server for ResultsServer {
         for some in names.chunks(RECORD_NAMES_AT_ONCE) {
             let some = some.to_vec();
             let lists = self
-                .run(|results| async move { results.records(some).await })
+                .run_at_hand(|results| async move { results.records(some).await })
                 .await?;
             if !page.add(lists) {
                 break;

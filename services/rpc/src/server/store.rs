@@ -16,7 +16,7 @@ use crate::error::answer;
 use crate::limits::{Limits, PAGE};
 use crate::server::bootstrap::{Inbound, Shared};
 use crate::server::grant::Granted;
-use crate::server::{Streams, run};
+use crate::server::{Streams, run, run_at_hand};
 use crate::wire::store::{
     Introduction, blobs, introduction, place_outcome, place_request, small_blobs,
 };
@@ -72,6 +72,16 @@ impl StoreServer {
     {
         answer(run(&self.runtime, &self.over, work(self.store.clone())).await)
     }
+
+    /// As [`Self::run`], for what is mostly answered from memory.
+    async fn run_at_hand<T, Work, Running>(&self, work: Work) -> Result<T, capnp::Error>
+    where
+        T: Send + 'static,
+        Work: FnOnce(Arc<dyn Store>) -> Running,
+        Running: Future<Output = ServiceResult<T>> + Send + 'static,
+    {
+        answer(run_at_hand(&self.runtime, &self.over, work(self.store.clone())).await)
+    }
 }
 
 impl store::Server for StoreServer {
@@ -84,7 +94,7 @@ impl store::Server for StoreServer {
         bounded(asked.len(), MAX_BATCH, "digests")?;
         let asked = digests::from_wire(asked);
         let missing = self
-            .run(|store| async move { store.missing(asked).await })
+            .run_at_hand(|store| async move { store.missing(asked).await })
             .await?;
         let list = results.get().init_missing(length(missing.len()));
         digests::to_wire(missing.iter(), list);

@@ -189,6 +189,9 @@ fn action() -> ActionSpec {
         collect: Vec::new(),
         messages: MessageFormat::Plain,
         marker: String::new(),
+        trace: false,
+        host_paths: Vec::new(),
+        network: false,
     }
 }
 

@@ -73,6 +73,12 @@ pub(crate) mod spec {
             MessageFormat::RustcJson => wire::MessageFormat::RustcJson,
         });
         to.set_marker(&value.marker);
+        to.set_trace(value.trace);
+        to.set_network(value.network);
+        texts::to_wire(
+            &value.host_paths,
+            to.init_host_paths(length(value.host_paths.len())),
+        );
     }
 
     fn checkout_to_wire(value: &CheckoutMount, mut to: wire::checkout_mount::Builder<'_>) {
@@ -147,6 +153,9 @@ pub(crate) mod spec {
                 wire::MessageFormat::RustcJson => MessageFormat::RustcJson,
             },
             marker: text(from.get_marker()?)?,
+            trace: from.get_trace(),
+            host_paths: texts::from_wire(from.get_host_paths()?)?,
+            network: from.get_network(),
         })
     }
 
@@ -251,6 +260,7 @@ pub(crate) mod execution {
                 outputs: collected,
                 duration,
                 marked,
+                trace,
             } => {
                 let mut ran = to.init_ran();
                 ran.set_duration_nanoseconds(nanoseconds(*duration));
@@ -259,6 +269,9 @@ pub(crate) mod execution {
                     ran.reborrow().init_outputs(length(collected.len())),
                 );
                 texts::to_wire(marked, ran.reborrow().init_marked(length(marked.len())));
+                if let Some(trace) = trace {
+                    super::super::trace::to_wire(trace, ran.reborrow().init_trace());
+                }
                 let mut to = ran.init_exit();
                 match exit {
                     Exit::Code(code) => to.set_code(*code),
@@ -287,6 +300,11 @@ pub(crate) mod execution {
                 outputs: outputs::from_wire(ran.get_outputs()?)?,
                 duration: Duration::from_nanos(ran.get_duration_nanoseconds()),
                 marked: texts::from_wire(ran.get_marked()?)?,
+                trace: if ran.has_trace() {
+                    Some(super::super::trace::from_wire(ran.get_trace()?)?)
+                } else {
+                    None
+                },
             },
             Which::InputsMissing(missing) => Execution::InputsMissing(digests::from_wire(missing?)),
             Which::Unable(reason) => Execution::Unable(text(reason?)?),

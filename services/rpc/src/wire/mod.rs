@@ -8,6 +8,7 @@ pub(crate) mod build;
 pub(crate) mod store;
 #[cfg(test)]
 mod tests;
+mod trace;
 pub(crate) mod value;
 
 use crate::error::invalid;

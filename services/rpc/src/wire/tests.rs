@@ -16,6 +16,8 @@ use vx_core::{
 };
 use vx_schema::{aether_capnp, executor_capnp, store_capnp, values_capnp};
 
+use vx_core::readset::{Read, ReadKind, ReadPlace, Seen, Sight, Trace};
+
 use super::{action, build, store, value};
 
 /// Writes and reads a value through a message's bytes.
@@ -111,6 +113,9 @@ fn actions() {
         ],
         messages: MessageFormat::RustcJson,
         marker: "/vx/ws".to_owned(),
+        trace: true,
+        host_paths: vec!["/opt/x".to_owned()],
+        network: true,
     };
     let plain = ActionSpec {
         checkout: None,
@@ -138,6 +143,7 @@ fn executions() {
         outputs: outputs(),
         duration: Duration::new(3, 7),
         marked: words(&["a", "b"]),
+        trace: Some(every_sight()),
     };
     for execution in [
         ran(Exit::Code(-1)),
@@ -377,4 +383,46 @@ fn paths_that_leave_their_place_are_refused() {
         .get_root_as_reader::<store_capnp::store::place_params::Reader<'_>>()
         .unwrap();
     assert!(store::place_request::from_wire(read).is_err());
+}
+
+/// A trace with every kind of place, read and state.
+fn every_sight() -> Trace {
+    let places = [
+        ReadPlace::Checkout(RelPath::new("src/a.rs").unwrap()),
+        ReadPlace::CargoHome(RelPath::new("x").unwrap()),
+        ReadPlace::Toolchain(RelPath::new("bin/cargo").unwrap()),
+        ReadPlace::Host("/usr/include/zlib.h".to_owned()),
+    ];
+    let kinds = [
+        ReadKind::Content,
+        ReadKind::Listing,
+        ReadKind::Tree,
+        ReadKind::Existence,
+        ReadKind::Metadata,
+        ReadKind::Link,
+    ];
+    let states = [
+        Seen::Absent,
+        Seen::File { newest_ns: -7 },
+        Seen::Directory,
+        Seen::Link,
+        Seen::Other,
+    ];
+    let mut sights = Vec::new();
+    for place in &places {
+        for kind in kinds {
+            let place = place.clone();
+            sights.extend(states.map(|seen| Sight {
+                read: Read {
+                    place: place.clone(),
+                    kind,
+                },
+                seen,
+            }));
+        }
+    }
+    Trace {
+        sights,
+        incomplete: Some("too many".to_owned()),
+    }
 }

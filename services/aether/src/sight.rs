@@ -1,0 +1,129 @@
+//! What actions find of the host: a link in what they see may lead to where they see nothing.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
+use vx_core::RelPath;
+use vx_core::places;
+use vx_core::readset::ReadPlace;
+
+/// The parts of the host that actions of one build see.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Sight {
+    /// The checkout, without links on the way to it.
+    checkout: PathBuf,
+    /// Directories of it that no action sees.
+    hidden: Vec<RelPath>,
+    /// Host directories that are themselves links, and where they lead.
+    links: Vec<(String, PathBuf)>,
+    /// Declared paths that some action sees.
+    declared: Vec<String>,
+}
+
+impl Sight {
+    /// The sight of a build's actions.
+    pub(crate) fn new(checkout: &Path, hidden: Vec<RelPath>, declared: Vec<String>) -> Self {
+        let real = |path: &Path| fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        let links = places::HOST
+            .iter()
+            .filter(|path| fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_symlink()));
+        Self {
+            checkout: real(checkout),
+            hidden,
+            links: links
+                .map(|path| ((*path).to_owned(), real(Path::new(path))))
+                .collect(),
+            declared,
+        }
+    }
+
+    /// Whether an action finds what is at a place.
+    pub(crate) fn shows(&self, place: &ReadPlace) -> bool {
+        let path = match place {
+            ReadPlace::Checkout(path) => path.under(&self.checkout),
+            ReadPlace::Host(path) => self.through_links(path),
+            ReadPlace::CargoHome(_) | ReadPlace::Toolchain(_) => return true,
+        };
+        // The usual case, in one call: no link on the way.
+        let opened = rustix::fs::openat2(
+            CWD,
+            &path,
+            OFlags::PATH | OFlags::CLOEXEC,
+            Mode::empty(),
+            ResolveFlags::NO_SYMLINKS,
+        );
+        if !matches!(opened, Err(rustix::io::Errno::LOOP)) {
+            return true;
+        }
+        let Ok(real) = fs::canonicalize(&path) else {
+            // It leads nowhere, for an action as for everybody.
+            return true;
+        };
+        if let Ok(inside) = real.strip_prefix(&self.checkout) {
+            let hidden = |hidden: &RelPath| inside.starts_with(hidden.as_str());
+            return !self.hidden.iter().any(hidden) && !self.leads_by_its_path(&path);
+        }
+        let host = places::HOST.iter().map(Path::new);
+        host.chain(self.links.iter().map(|(_, real)| real.as_path()))
+            .chain(self.declared.iter().map(Path::new))
+            .any(|visible| real.starts_with(visible))
+    }
+
+    fn through_links(&self, path: &str) -> PathBuf {
+        for (link, real) in &self.links {
+            if let Some(rest) = path.strip_prefix(link.as_str())
+                && (rest.is_empty() || rest.starts_with('/'))
+            {
+                return real.join(rest.trim_start_matches('/'));
+            }
+        }
+        PathBuf::from(path)
+    }
+
+    /// Whether a link on the way names the checkout by its absolute path, where no action
+    /// finds it.
+    fn leads_by_its_path(&self, path: &Path) -> bool {
+        path.ancestors()
+            .filter_map(|ancestor| fs::read_link(ancestor).ok())
+            .any(|target| target.starts_with(&self.checkout))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn links_are_followed_as_far_as_an_action_can() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path().join("ws");
+        fs::create_dir_all(root.join("target")).unwrap();
+        for name in ["ws/a", "ws/target/x", "outside"] {
+            fs::write(directory.path().join(name), "1").unwrap();
+        }
+        let real = fs::canonicalize(&root).unwrap();
+        for (target, name) in [
+            ("a", "inside"),
+            ("../outside", "out"),
+            ("target/x", "hidden"),
+            ("/usr/bin/env", "host"),
+            ("none", "dangling"),
+            (real.join("a").to_str().unwrap(), "absolute"),
+        ] {
+            symlink(target, root.join(name)).unwrap();
+        }
+        let target = RelPath::new("target").unwrap();
+        let sight = Sight::new(&root, vec![target], Vec::new());
+        let shows = |path: &str| sight.shows(&ReadPlace::Checkout(RelPath::new(path).unwrap()));
+        for path in ["", "a", "inside", "host", "dangling", "none"] {
+            assert!(shows(path), "{path}");
+        }
+        for path in ["out", "hidden", "absolute"] {
+            assert!(!shows(path), "{path}");
+        }
+        assert!(sight.shows(&ReadPlace::Host("/bin/sh".to_owned())));
+    }
+}

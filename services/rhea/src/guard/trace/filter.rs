@@ -1,0 +1,274 @@
+//! Which system calls are watched, and the seccomp filter that says so to the kernel.
+
+use std::os::fd::{FromRawFd, OwnedFd};
+
+use rustix::io::Errno;
+
+use crate::guard::mounts::last_errno;
+
+/// What a system call does with the path it takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Deed {
+    /// Opens it; the flags are in this argument.
+    Open(usize),
+    /// Opens it; the flags are in an `open_how` that this argument points to.
+    OpenHow(usize),
+    /// Looks at what it leads to.
+    Look,
+    /// Looks at it, a last link not followed.
+    LookAtLink,
+    /// Looks at it; `AT_SYMLINK_NOFOLLOW` and `AT_EMPTY_PATH` are in this argument.
+    LookBy(usize),
+    /// Runs it; flags as for [`Deed::LookBy`] in this argument, if there is one.
+    Execute(Option<usize>),
+    /// Makes, removes or renames it: whether it is there decides how that ends.
+    Alter,
+    /// Makes a link there that leads to the text of argument 0.
+    Link,
+    /// Lists the directory behind the descriptor.
+    List,
+}
+
+/// Where a path is among a call's arguments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct PathAt {
+    /// The descriptor it starts from; without one, the working directory.
+    pub(super) directory: Option<usize>,
+    /// Its pointer.
+    pub(super) path: usize,
+}
+
+/// A watched system call.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Watched {
+    pub(super) number: libc::c_long,
+    pub(super) deed: Deed,
+    pub(super) paths: &'static [PathAt],
+}
+
+const fn plain(path: usize) -> PathAt {
+    PathAt {
+        directory: None,
+        path,
+    }
+}
+
+const fn at(directory: usize, path: usize) -> PathAt {
+    PathAt {
+        directory: Some(directory),
+        path,
+    }
+}
+
+const fn watched(number: libc::c_long, deed: Deed, paths: &'static [PathAt]) -> Watched {
+    Watched {
+        number,
+        deed,
+        paths,
+    }
+}
+
+/// `file_getattr` is newer than the C library's list of numbers.
+const SYS_FILE_GETATTR: libc::c_long = 468;
+const SYS_STATMOUNT: libc::c_long = 457;
+const SYS_LISTMOUNT: libc::c_long = 458;
+
+const P0: &[PathAt] = &[plain(0)];
+const P01: &[PathAt] = &[plain(0), plain(1)];
+const P1: &[PathAt] = &[plain(1)];
+const AT: &[PathAt] = &[at(0, 1)];
+const AT_AT: &[PathAt] = &[at(0, 1), at(2, 3)];
+
+/// Every system call that takes a path and that all processors have, the commonest first.
+const EVERYWHERE: &[Watched] = &[
+    watched(libc::SYS_openat, Deed::Open(2), AT),
+    watched(libc::SYS_newfstatat, Deed::LookBy(3), AT),
+    watched(libc::SYS_statx, Deed::LookBy(2), AT),
+    watched(libc::SYS_faccessat, Deed::Look, AT),
+    watched(libc::SYS_faccessat2, Deed::LookBy(3), AT),
+    watched(libc::SYS_readlinkat, Deed::LookAtLink, AT),
+    watched(libc::SYS_execve, Deed::Execute(None), P0),
+    watched(libc::SYS_execveat, Deed::Execute(Some(4)), AT),
+    watched(libc::SYS_getdents64, Deed::List, &[]),
+    watched(libc::SYS_openat2, Deed::OpenHow(2), AT),
+    watched(libc::SYS_chdir, Deed::Look, P0),
+    watched(libc::SYS_truncate, Deed::Look, P0),
+    watched(libc::SYS_statfs, Deed::Look, P0),
+    watched(libc::SYS_getxattr, Deed::Look, P0),
+    watched(libc::SYS_lgetxattr, Deed::LookAtLink, P0),
+    watched(libc::SYS_listxattr, Deed::Look, P0),
+    watched(libc::SYS_llistxattr, Deed::LookAtLink, P0),
+    watched(libc::SYS_inotify_add_watch, Deed::Look, P1),
+    watched(libc::SYS_name_to_handle_at, Deed::Look, AT),
+    watched(libc::SYS_utimensat, Deed::Look, AT),
+    watched(libc::SYS_fchmodat, Deed::Look, AT),
+    watched(libc::SYS_fchownat, Deed::Look, AT),
+    watched(SYS_FILE_GETATTR, Deed::Look, AT),
+    watched(libc::SYS_mkdirat, Deed::Alter, AT),
+    watched(libc::SYS_mknodat, Deed::Alter, AT),
+    watched(libc::SYS_unlinkat, Deed::Alter, AT),
+    watched(libc::SYS_symlinkat, Deed::Link, &[at(1, 2)]),
+    watched(libc::SYS_linkat, Deed::Alter, AT_AT),
+    watched(libc::SYS_renameat, Deed::Alter, AT_AT),
+    watched(libc::SYS_renameat2, Deed::Alter, AT_AT),
+];
+
+/// Those that only older processors' tables have.
+#[cfg(target_arch = "x86_64")]
+const OLDER: &[Watched] = &[
+    watched(libc::SYS_open, Deed::Open(1), P0),
+    watched(libc::SYS_stat, Deed::Look, P0),
+    watched(libc::SYS_lstat, Deed::LookAtLink, P0),
+    watched(libc::SYS_access, Deed::Look, P0),
+    watched(libc::SYS_readlink, Deed::LookAtLink, P0),
+    watched(libc::SYS_getdents, Deed::List, &[]),
+    watched(libc::SYS_creat, Deed::Alter, P0),
+    watched(libc::SYS_mkdir, Deed::Alter, P0),
+    watched(libc::SYS_rmdir, Deed::Alter, P0),
+    watched(libc::SYS_mknod, Deed::Alter, P0),
+    watched(libc::SYS_unlink, Deed::Alter, P0),
+    watched(libc::SYS_symlink, Deed::Link, P1),
+    watched(libc::SYS_link, Deed::Alter, P01),
+    watched(libc::SYS_rename, Deed::Alter, P01),
+    watched(libc::SYS_chmod, Deed::Look, P0),
+    watched(libc::SYS_chown, Deed::Look, P0),
+    watched(libc::SYS_lchown, Deed::LookAtLink, P0),
+    watched(libc::SYS_utime, Deed::Look, P0),
+    watched(libc::SYS_utimes, Deed::Look, P0),
+    watched(libc::SYS_futimesat, Deed::Look, AT),
+];
+
+#[cfg(not(target_arch = "x86_64"))]
+const OLDER: &[Watched] = &[];
+
+/// Calls that are refused as if the kernel did not know them: what goes around the filter.
+const REFUSED: &[libc::c_long] = &[
+    libc::SYS_io_uring_setup,
+    libc::SYS_open_by_handle_at,
+    libc::SYS_open_tree,
+    libc::SYS_move_mount,
+    libc::SYS_mount,
+    libc::SYS_chroot,
+    libc::SYS_pivot_root,
+    SYS_STATMOUNT,
+    SYS_LISTMOUNT,
+];
+
+#[cfg(target_arch = "x86_64")]
+const ARCHITECTURE: u32 = 0xc000_003e;
+#[cfg(target_arch = "aarch64")]
+const ARCHITECTURE: u32 = 0xc000_00b7;
+#[cfg(target_arch = "riscv64")]
+const ARCHITECTURE: u32 = 0xc000_00f3;
+
+/// The watched calls.
+pub(super) fn all() -> impl Iterator<Item = Watched> {
+    EVERYWHERE.iter().chain(OLDER).copied()
+}
+
+/// Puts the filter on the calling process and everything it starts; what is watched is told
+/// to whoever holds the returned descriptor.
+///
+/// The process must have given up the right to gain privileges.
+pub(super) fn install() -> Result<OwnedFd, Errno> {
+    let program = program();
+    let length = u16::try_from(program.len()).expect("the filter is a few hundred steps");
+    let filter = libc::sock_fprog {
+        len: length,
+        filter: program.as_ptr().cast_mut(),
+    };
+    // SAFETY: the filter points to `program`, which outlives the call; the kernel copies it.
+    let listener = unsafe {
+        libc::syscall(
+            libc::SYS_seccomp,
+            libc::SECCOMP_SET_MODE_FILTER,
+            libc::SECCOMP_FILTER_FLAG_NEW_LISTENER,
+            std::ptr::from_ref(&filter),
+        )
+    };
+    match i32::try_from(listener) {
+        // SAFETY: the kernel just made this descriptor for this process.
+        Ok(descriptor) if descriptor >= 0 => Ok(unsafe { OwnedFd::from_raw_fd(descriptor) }),
+        _ => Err(last_errno()),
+    }
+}
+
+/// The filter: another processor's calls and those that go around it are unknown, watched
+/// ones are told, everything else is let through.
+fn program() -> Vec<libc::sock_filter> {
+    const LOAD: u32 = libc::BPF_LD | libc::BPF_W | libc::BPF_ABS;
+    const RETURN: u32 = libc::BPF_RET | libc::BPF_K;
+    const NUMBER: u32 = 0;
+    const ARCH: u32 = 4;
+    let unknown = libc::SECCOMP_RET_ERRNO | libc::ENOSYS.cast_unsigned();
+    let mut steps = vec![
+        step(LOAD, 0, 0, ARCH),
+        step(
+            libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K,
+            1,
+            0,
+            ARCHITECTURE,
+        ),
+        step(RETURN, 0, 0, unknown),
+        step(LOAD, 0, 0, NUMBER),
+    ];
+    if cfg!(target_arch = "x86_64") {
+        // The same processor's calls by another table.
+        const X32: u32 = 0x4000_0000;
+        steps.push(step(libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K, 0, 1, X32));
+        steps.push(step(RETURN, 0, 0, unknown));
+    }
+    let refused = REFUSED.iter().map(|number| (*number, unknown));
+    let told = all().map(|call| (call.number, libc::SECCOMP_RET_USER_NOTIF));
+    for (number, verdict) in told.chain(refused) {
+        let number = u32::try_from(number).expect("system calls have small numbers");
+        steps.push(step(
+            libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K,
+            0,
+            1,
+            number,
+        ));
+        steps.push(step(RETURN, 0, 0, verdict));
+    }
+    steps.push(step(RETURN, 0, 0, libc::SECCOMP_RET_ALLOW));
+    steps
+}
+
+fn step(code: u32, then: u8, otherwise: u8, value: u32) -> libc::sock_filter {
+    libc::sock_filter {
+        code: u16::try_from(code).expect("codes of the filter language are short"),
+        jt: then,
+        jf: otherwise,
+        k: value,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn no_call_is_decided_twice() {
+        let mut numbers: Vec<_> = all()
+            .map(|call| call.number)
+            .chain(REFUSED.to_vec())
+            .collect();
+        let count = numbers.len();
+        numbers.sort_unstable();
+        numbers.dedup();
+        assert_eq!(numbers.len(), count);
+        assert!(all().map(|call| call.number).collect::<BTreeSet<_>>().len() > 20);
+    }
+
+    #[test]
+    fn every_way_through_the_filter_ends() {
+        let steps = program();
+        for (index, one) in steps.iter().enumerate() {
+            let furthest = index + 1 + usize::from(one.jt.max(one.jf));
+            let returns = u32::from(one.code) == libc::BPF_RET | libc::BPF_K;
+            assert!(returns || furthest < steps.len());
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! Answers the kernel's questions about system calls.
+
+use std::collections::HashMap;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::{Mutex, PoisonError};
+
+use rustix::io::Errno;
+
+use super::filter::{self, Deed, PathAt, Watched};
+use super::memory;
+use super::notes::{Intent, Notes};
+use super::resolve::{self, Resolved};
+use crate::guard::mounts::last_errno;
+
+/// Notes every watched call until nothing is watched any more.
+pub(super) fn listen(listener: &OwnedFd, notes: &Mutex<Notes>) {
+    wake_on_this_processor(listener);
+    let calls: HashMap<i64, Watched> = filter::all().map(|call| (call.number, call)).collect();
+    loop {
+        // SAFETY: all zeroes is a valid question; the kernel asks for exactly that.
+        let mut question: libc::seccomp_notif = unsafe { std::mem::zeroed() };
+        match ask(listener, libc::SECCOMP_IOCTL_NOTIF_RECV, &mut question) {
+            Ok(()) => {}
+            // The caller was killed before its question was read.
+            Err(Errno::INTR | Errno::NOENT) => continue,
+            Err(_) => return,
+        }
+        if let Some(call) = calls.get(&i64::from(question.data.nr)) {
+            let mut notes = notes.lock().unwrap_or_else(PoisonError::into_inner);
+            Caller::of(&question).note(call, &mut notes);
+        }
+        let mut answer = libc::seccomp_notif_resp {
+            id: question.id,
+            val: 0,
+            error: 0,
+            flags: u32::try_from(libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE).unwrap_or(1),
+        };
+        match ask(listener, libc::SECCOMP_IOCTL_NOTIF_SEND, &mut answer) {
+            Ok(()) | Err(Errno::INTR | Errno::NOENT) => {}
+            Err(_) => return,
+        }
+    }
+}
+
+fn ask<T>(listener: &OwnedFd, request: libc::Ioctl, value: &mut T) -> Result<(), Errno> {
+    // SAFETY: the requests used here read and write exactly one value of the type given.
+    let result = unsafe { libc::ioctl(listener.as_raw_fd(), request, std::ptr::from_mut(value)) };
+    if result < 0 {
+        return Err(last_errno());
+    }
+    Ok(())
+}
+
+/// Question and answer change processes twice a call: faster on one processor. Kernels before
+/// 6.6 don't know how, and are merely slower.
+fn wake_on_this_processor(listener: &OwnedFd) {
+    const SYNC_WAKE_UP: libc::c_ulong = 1;
+    // SAFETY: this request takes its flags by value.
+    unsafe {
+        libc::ioctl(
+            listener.as_raw_fd(),
+            libc::SECCOMP_IOCTL_NOTIF_SET_FLAGS,
+            SYNC_WAKE_UP,
+        )
+    };
+}
+
+/// Who made a call, and with what.
+struct Caller<'a> {
+    pid: i32,
+    args: &'a [u64; 6],
+}
+
+impl<'a> Caller<'a> {
+    fn of(question: &'a libc::seccomp_notif) -> Self {
+        Self {
+            pid: question.pid.cast_signed(),
+            args: &question.data.args,
+        }
+    }
+
+    fn note(&self, call: &Watched, notes: &mut Notes) {
+        if call.deed == Deed::List {
+            if let Some(path) = resolve::descriptor(self.pid, self.number(0)) {
+                notes.note(&path, Intent::List);
+            }
+            return;
+        }
+        let Ok(intent) = self.intent(call.deed) else {
+            notes.give_up("the arguments of a system call could not be read");
+            return;
+        };
+        if call.deed == Deed::Link
+            && let Ok(Some(target)) = memory::text(self.pid, self.args[0])
+        {
+            notes.links_to(&target);
+        }
+        for path in call.paths {
+            match self.path(*path, notes) {
+                Ok(Some(Resolved::Path(path))) => notes.note(&path, intent),
+                // What comes before a `..` is not there.
+                Ok(Some(Resolved::Missing(path))) => notes.note(&path, Intent::Look),
+                Ok(None) => {}
+                Err(why) => notes.give_up(why),
+            }
+        }
+    }
+
+    fn intent(&self, deed: Deed) -> Result<Intent, Errno> {
+        let by_flags = |at: usize| {
+            if self.number(at) & libc::AT_SYMLINK_NOFOLLOW != 0 {
+                Intent::LookAtLink
+            } else {
+                Intent::Look
+            }
+        };
+        Ok(match deed {
+            Deed::Open(at) => Intent::Open(self.number(at)),
+            Deed::OpenHow(at) => match memory::word(self.pid, self.args[at])? {
+                Some(flags) => Intent::Open(flags as i32),
+                None => Intent::Look,
+            },
+            Deed::Look | Deed::List => Intent::Look,
+            Deed::LookAtLink => Intent::LookAtLink,
+            Deed::LookBy(at) => by_flags(at),
+            Deed::Execute(_) => Intent::Execute,
+            Deed::Alter | Deed::Link => Intent::Alter,
+        })
+    }
+
+    /// An argument as a C `int`, as descriptors and flags are.
+    fn number(&self, at: usize) -> i32 {
+        self.args[at] as i32
+    }
+
+    fn path(&self, at: PathAt, notes: &mut Notes) -> Result<Option<Resolved>, &'static str> {
+        let raw = match memory::text(self.pid, self.args[at.path]) {
+            Ok(Some(raw)) => raw,
+            Ok(None) => return Ok(None),
+            // Gone meanwhile.
+            Err(Errno::SRCH) => return Ok(None),
+            Err(_) => return Err("a traced process's memory could not be read"),
+        };
+        let Ok(raw) = String::from_utf8(raw) else {
+            return Err("a path is not plain UTF-8");
+        };
+        // The descriptor itself is meant: what it leads to was noted when it was opened.
+        if raw.is_empty() {
+            return Ok(None);
+        }
+        let directory = at.directory.map(|index| self.number(index));
+        Ok(resolve::absolute(self.pid, directory, &raw).and_then(|path| notes.straighten(path)))
+    }
+}

@@ -1,0 +1,104 @@
+//! Reading a watched process's memory.
+
+use rustix::io::Errno;
+
+use crate::guard::mounts::last_errno;
+
+/// The longest path the kernel takes, its NUL included.
+const LONGEST: usize = 4096;
+
+/// Memory is readable or not by the page; a read never goes over more than it must.
+const PAGE: u64 = 4096;
+
+/// How much is read at first: most paths are shorter.
+const FIRST: u64 = 256;
+
+/// The NUL-terminated text at an address; `None` where there is none, as the call itself will
+/// find.
+pub(super) fn text(pid: i32, address: u64) -> Result<Option<Vec<u8>>, Errno> {
+    let mut bytes = Vec::with_capacity(FIRST as usize);
+    let mut at = address;
+    while bytes.len() < LONGEST {
+        let to_page_end = PAGE - at % PAGE;
+        let wanted = to_page_end.min(if bytes.is_empty() { FIRST } else { PAGE });
+        let old = bytes.len();
+        bytes.resize(old + wanted as usize, 0);
+        let count = match read(pid, at, &mut bytes[old..]) {
+            Ok(count) if count > 0 => count,
+            Ok(_) | Err(Errno::FAULT) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        bytes.truncate(old + count);
+        if let Some(end) = bytes[old..].iter().position(|byte| *byte == 0) {
+            bytes.truncate(old + end);
+            return Ok(Some(bytes));
+        }
+        at += count as u64;
+    }
+    // Longer than any path: the call will fail by itself.
+    Ok(None)
+}
+
+/// The eight bytes at an address.
+pub(super) fn word(pid: i32, address: u64) -> Result<Option<u64>, Errno> {
+    let mut bytes = [0_u8; 8];
+    match read(pid, address, &mut bytes) {
+        Ok(count) if count == bytes.len() => Ok(Some(u64::from_ne_bytes(bytes))),
+        Ok(_) | Err(Errno::FAULT) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn read(pid: i32, address: u64, into: &mut [u8]) -> Result<usize, Errno> {
+    let Ok(address) = usize::try_from(address) else {
+        return Err(Errno::FAULT);
+    };
+    let local = libc::iovec {
+        iov_base: into.as_mut_ptr().cast(),
+        iov_len: into.len(),
+    };
+    let remote = libc::iovec {
+        iov_base: std::ptr::without_provenance_mut(address),
+        iov_len: into.len(),
+    };
+    // SAFETY: `local` describes `into`; `remote` is only looked at in the other process, by
+    // the kernel, which checks it.
+    let count = unsafe {
+        libc::process_vm_readv(
+            pid,
+            std::ptr::from_ref(&local),
+            1,
+            std::ptr::from_ref(&remote),
+            1,
+            0,
+        )
+    };
+    usize::try_from(count).map_err(|_| last_errno())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn me() -> i32 {
+        i32::try_from(std::process::id()).unwrap()
+    }
+
+    #[test]
+    fn text_is_read_to_its_end_over_pages() {
+        let mut long = vec![b'a'; 4000];
+        long.push(0);
+        let address = long.as_ptr() as u64;
+        assert_eq!(text(me(), address).unwrap().unwrap(), vec![b'a'; 4000]);
+        assert_eq!(text(me(), 8).unwrap(), None);
+        let number = 77_u64;
+        let address = std::ptr::from_ref(&number) as u64;
+        assert_eq!(word(me(), address).unwrap(), Some(77));
+    }
+
+    #[test]
+    fn what_is_longer_than_a_path_is_none() {
+        let endless = vec![b'a'; 9000];
+        assert_eq!(text(me(), endless.as_ptr() as u64).unwrap(), None);
+    }
+}

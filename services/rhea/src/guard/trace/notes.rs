@@ -1,0 +1,448 @@
+//! What was seen, put in order as it comes.
+
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
+
+use rustix::fs::{AtFlags, CWD, FileType};
+use serde::{Deserialize, Serialize};
+use vx_core::RelPath;
+use vx_core::places;
+use vx_core::readset::{
+    MAX_SIGHT_BYTES, MAX_SIGHTS, Read, ReadKind, ReadPlace, Seen, Sight, Trace,
+};
+
+use super::program::interpreter;
+use super::resolve::{Resolved, Straightener};
+
+/// How far interpreters of interpreters are followed, as the kernel does.
+const INTERPRETERS: usize = 4;
+
+/// Which paths of the root lead out of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Scope {
+    /// The checkout's place.
+    pub(crate) checkout: Option<String>,
+    /// Whether what is written into the checkout goes to a layer of the action's own.
+    pub(crate) layered: bool,
+    /// Directories below it that are the action's own, and empty.
+    pub(crate) hidden: Vec<String>,
+    /// What of the host is seen under its own path, or would be if it were there.
+    pub(crate) host: Vec<String>,
+}
+
+/// What a call is about to do with a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Intent {
+    /// Open it with these flags.
+    Open(i32),
+    /// See what is there.
+    Look,
+    /// See what is there without following a last link.
+    LookAtLink,
+    /// List the directory.
+    List,
+    /// Run it.
+    Execute,
+    /// Make, remove or rename it.
+    Alter,
+}
+
+#[derive(Default)]
+struct Note {
+    content: bool,
+    listing: bool,
+    metadata: bool,
+    link: bool,
+    followed: Option<Seen>,
+    itself: Option<Seen>,
+}
+
+/// Everything seen so far.
+pub(super) struct Notes {
+    scope: Scope,
+    notes: HashMap<String, Note>,
+    bytes: usize,
+    /// What the action made itself, with all below: no input.
+    own: HashSet<String>,
+    executed: HashSet<String>,
+    /// Whether the action made links through which its own paths may lead out.
+    made_links: bool,
+    straightener: Straightener,
+    incomplete: Option<String>,
+}
+
+/// Where a path lies.
+#[derive(Debug, PartialEq, Eq)]
+enum Side {
+    /// It is an input that the trace is for.
+    Out(ReadPlace),
+    /// It is the action's own, or what it is given by digest.
+    In,
+}
+
+impl Notes {
+    pub(super) fn new(scope: Scope) -> Self {
+        Self {
+            scope,
+            notes: HashMap::new(),
+            bytes: 0,
+            own: HashSet::new(),
+            executed: HashSet::new(),
+            made_links: false,
+            straightener: Straightener::default(),
+            incomplete: None,
+        }
+    }
+
+    /// Takes `.` and `..` out of an absolute path.
+    pub(super) fn straighten(&mut self, path: String) -> Option<Resolved> {
+        Some(self.straightener.straighten(path))
+    }
+
+    /// Something may have been missed.
+    pub(super) fn give_up(&mut self, why: &str) {
+        self.incomplete.get_or_insert_with(|| why.to_owned());
+    }
+
+    /// Notes what a call is about to do.
+    pub(super) fn note(&mut self, path: &str, intent: Intent) {
+        if intent == Intent::Execute {
+            self.note_interpreters(path);
+        }
+        let outside = matches!(self.scope.side(path), Side::Out(_)) && !self.is_own(path);
+        if outside {
+            self.note_outside(path, intent);
+        } else if self.made_links
+            && let Some(real) = Straightener::real(path)
+            && real != path
+            && matches!(self.scope.side(&real), Side::Out(_))
+            && !self.is_own(&real)
+        {
+            self.note_outside(&real, intent);
+        }
+    }
+
+    /// The action makes a link to here. One that stays in its directory leads out of nothing.
+    pub(super) fn links_to(&mut self, target: &[u8]) {
+        let leads_out = target.starts_with(b"/") || memchr::memmem::find(target, b"..").is_some();
+        self.made_links |= leads_out;
+    }
+
+    fn note_interpreters(&mut self, program: &str) {
+        let mut path = program.to_owned();
+        for _ in 0..INTERPRETERS {
+            if !self.executed.insert(path.clone()) {
+                return;
+            }
+            let Some(found) = interpreter(&path).filter(|found| found.starts_with('/')) else {
+                return;
+            };
+            let Resolved::Path(found) = self.straightener.straighten(found) else {
+                return;
+            };
+            if matches!(self.scope.side(&found), Side::Out(_)) {
+                self.note_outside(&found, Intent::Execute);
+            }
+            path = found;
+        }
+    }
+
+    fn note_outside(&mut self, path: &str, intent: Intent) {
+        match intent {
+            Intent::Look => self.add(path, ReadKind::Metadata),
+            Intent::LookAtLink => self.add(path, ReadKind::Link),
+            Intent::List => self.add(path, ReadKind::Listing),
+            Intent::Execute => self.add_content(path),
+            Intent::Open(flags) => self.note_open(path, flags),
+            Intent::Alter => {
+                self.add(path, ReadKind::Link);
+                self.becomes_own(path);
+            }
+        }
+    }
+
+    fn note_open(&mut self, path: &str, flags: i32) {
+        let has = |flag: i32| flags & flag == flag;
+        if has(libc::O_NOFOLLOW) {
+            self.add(path, ReadKind::Link);
+        }
+        if has(libc::O_PATH) || has(libc::O_TMPFILE) {
+            self.add(path, ReadKind::Metadata);
+            return;
+        }
+        let writes = flags & libc::O_ACCMODE != libc::O_RDONLY;
+        let gone = has(libc::O_TRUNC) && writes;
+        if gone || (flags & libc::O_ACCMODE == libc::O_WRONLY && !has(libc::O_APPEND)) {
+            self.add(path, ReadKind::Metadata);
+        } else {
+            self.add_content(path);
+        }
+        if writes || has(libc::O_CREAT) {
+            self.becomes_own(path);
+        }
+    }
+
+    /// A file's content; of anything else only what it is.
+    fn add_content(&mut self, path: &str) {
+        if self.notes.get(path).is_some_and(|note| note.content) {
+            return;
+        }
+        match look(path, AtFlags::empty()) {
+            Seen::File { .. } => self.add(path, ReadKind::Content),
+            _ => self.add(path, ReadKind::Metadata),
+        }
+    }
+
+    /// In a layer of its own, what the action makes or changes is no input any more. What was
+    /// there before is one, whether the change succeeds or not.
+    fn becomes_own(&mut self, path: &str) {
+        if !self.scope.layered {
+            return;
+        }
+        match look(path, AtFlags::SYMLINK_NOFOLLOW) {
+            // What is in it stays an input.
+            Seen::Directory => return,
+            Seen::Absent => {}
+            Seen::File { .. } | Seen::Link | Seen::Other => {
+                self.add(path, ReadKind::Link);
+                self.add_content(path);
+            }
+        }
+        self.own.insert(path.to_owned());
+    }
+
+    fn is_own(&self, path: &str) -> bool {
+        if self.own.is_empty() {
+            return false;
+        }
+        Path::new(path).ancestors().any(|ancestor| {
+            ancestor
+                .to_str()
+                .is_some_and(|path| self.own.contains(path))
+        })
+    }
+
+    fn add(&mut self, path: &str, kind: ReadKind) {
+        if !self.notes.contains_key(path) {
+            self.bytes += path.len();
+            if self.notes.len() >= MAX_SIGHTS / 2 || self.bytes > MAX_SIGHT_BYTES / 2 {
+                self.give_up("it looked at more files than a trace holds");
+                return;
+            }
+            self.notes.insert(path.to_owned(), Note::default());
+        }
+        let Some(note) = self.notes.get_mut(path) else {
+            return;
+        };
+        match kind {
+            ReadKind::Content => note.content = true,
+            ReadKind::Listing => note.listing = true,
+            ReadKind::Link => {
+                note.link = true;
+                note.itself
+                    .get_or_insert_with(|| look(path, AtFlags::SYMLINK_NOFOLLOW));
+                return;
+            }
+            ReadKind::Metadata | ReadKind::Existence | ReadKind::Tree => note.metadata = true,
+        }
+        note.followed
+            .get_or_insert_with(|| look(path, AtFlags::empty()));
+    }
+
+    /// All of it, in order.
+    pub(super) fn take(&mut self) -> Trace {
+        let mut sights = Vec::with_capacity(self.notes.len());
+        for (path, note) in std::mem::take(&mut self.notes) {
+            let Side::Out(place) = self.scope.side(&path) else {
+                continue;
+            };
+            let mut push = |kind: ReadKind, seen: Option<Seen>| {
+                let place = place.clone();
+                sights.extend(seen.map(|seen| Sight {
+                    read: Read { place, kind },
+                    seen,
+                }));
+            };
+            if note.content {
+                push(ReadKind::Content, note.followed);
+            }
+            if note.listing {
+                push(ReadKind::Listing, note.followed);
+            }
+            if note.metadata {
+                push(ReadKind::Metadata, note.followed);
+            }
+            if note.link {
+                push(ReadKind::Link, note.itself);
+            }
+        }
+        sights.sort_by(|one, two| one.read.cmp(&two.read));
+        Trace {
+            sights,
+            incomplete: self.incomplete.take(),
+        }
+    }
+}
+
+impl Scope {
+    fn side(&self, path: &str) -> Side {
+        if let Some(checkout) = &self.checkout
+            && let Some(relative) = below(path, checkout)
+        {
+            if self
+                .hidden
+                .iter()
+                .any(|hidden| below(path, hidden).is_some())
+            {
+                return Side::In;
+            }
+            return match RelPath::new(relative) {
+                Ok(relative) => Side::Out(ReadPlace::Checkout(relative)),
+                // Such names vx gives to nobody.
+                Err(_) => Side::In,
+            };
+        }
+        if let Some(relative) = below(path, places::TOOLCHAIN) {
+            return match RelPath::new(relative) {
+                Ok(relative) => Side::Out(ReadPlace::Toolchain(relative)),
+                Err(_) => Side::In,
+            };
+        }
+        if self.host.iter().any(|host| below(path, host).is_some()) {
+            return Side::Out(ReadPlace::Host(path.to_owned()));
+        }
+        Side::In
+    }
+}
+
+fn below<'a>(path: &'a str, base: &str) -> Option<&'a str> {
+    let rest = path.strip_prefix(base)?;
+    if rest.is_empty() {
+        return Some(rest);
+    }
+    rest.strip_prefix('/')
+}
+
+fn look(path: &str, flags: AtFlags) -> Seen {
+    let Ok(found) = rustix::fs::statat(CWD, path, flags) else {
+        return Seen::Absent;
+    };
+    match FileType::from_raw_mode(found.st_mode) {
+        FileType::RegularFile => {
+            let nanoseconds = |seconds: i64, rest: u64| {
+                seconds
+                    .saturating_mul(1_000_000_000)
+                    .saturating_add_unsigned(rest)
+            };
+            let modified = nanoseconds(found.st_mtime, found.st_mtime_nsec);
+            let changed = nanoseconds(found.st_ctime, found.st_ctime_nsec);
+            Seen::File {
+                newest_ns: modified.max(changed),
+            }
+        }
+        FileType::Directory => Seen::Directory,
+        FileType::Symlink => Seen::Link,
+        _ => Seen::Other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn notes(root: &Path, layered: bool) -> Notes {
+        Notes::new(Scope {
+            checkout: Some(root.to_str().unwrap().to_owned()),
+            layered,
+            hidden: vec![format!("{}/target", root.display())],
+            host: vec!["/usr".to_owned()],
+        })
+    }
+
+    fn kinds(notes: &mut Notes) -> Vec<(String, ReadKind)> {
+        let trace = notes.take();
+        let name = |place: &ReadPlace| match place {
+            ReadPlace::Checkout(path) | ReadPlace::CargoHome(path) | ReadPlace::Toolchain(path) => {
+                path.as_str().to_owned()
+            }
+            ReadPlace::Host(path) => path.clone(),
+        };
+        let kinds = trace.sights.iter();
+        kinds
+            .map(|sight| (name(&sight.read.place), sight.read.kind))
+            .collect()
+    }
+
+    fn expected(list: &[(&str, ReadKind)]) -> Vec<(String, ReadKind)> {
+        list.iter()
+            .map(|(path, kind)| ((*path).to_owned(), *kind))
+            .collect()
+    }
+
+    #[test]
+    fn what_leads_out_is_noted_and_nothing_else() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path();
+        std::fs::write(root.join("a"), "1").unwrap();
+        let path = |name: &str| format!("{}/{name}", root.display());
+        let mut notes = notes(root, false);
+        notes.note(&path("a"), Intent::Open(libc::O_RDONLY));
+        notes.note(&path("no"), Intent::Open(libc::O_RDONLY));
+        notes.note(&path("target/x"), Intent::Open(libc::O_RDONLY));
+        notes.note("/tmp-of-its-own", Intent::Look);
+        notes.note("/usr/none", Intent::LookAtLink);
+        notes.note(root.to_str().unwrap(), Intent::List);
+        assert_eq!(
+            kinds(&mut notes),
+            expected(&[
+                ("", ReadKind::Listing),
+                ("a", ReadKind::Content),
+                ("no", ReadKind::Metadata),
+                ("/usr/none", ReadKind::Link),
+            ])
+        );
+    }
+
+    #[test]
+    fn what_the_action_makes_is_its_own() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path();
+        std::fs::write(root.join("old"), "1").unwrap();
+        let path = |name: &str| format!("{}/{name}", root.display());
+        let mut notes = notes(root, true);
+        let create = libc::O_WRONLY | libc::O_CREAT | libc::O_TRUNC;
+        notes.note(&path("new"), Intent::Open(create));
+        std::fs::write(root.join("new"), "2").unwrap();
+        notes.note(&path("new"), Intent::Open(libc::O_RDONLY));
+        notes.note(&path("made"), Intent::Alter);
+        std::fs::create_dir(root.join("made")).unwrap();
+        notes.note(&path("made/x"), Intent::Look);
+        notes.note(&path("old"), Intent::Alter);
+        std::fs::remove_file(root.join("old")).unwrap();
+        notes.note(&path("old"), Intent::Look);
+        assert_eq!(
+            kinds(&mut notes),
+            expected(&[
+                ("made", ReadKind::Link),
+                ("new", ReadKind::Metadata),
+                ("old", ReadKind::Content),
+                ("old", ReadKind::Link),
+            ])
+        );
+    }
+
+    #[test]
+    fn links_the_action_made_are_followed() {
+        let directory = tempfile::tempdir().unwrap();
+        let inside = tempfile::tempdir().unwrap();
+        let root = std::fs::canonicalize(directory.path()).unwrap();
+        std::fs::write(root.join("a"), "1").unwrap();
+        let link = inside.path().join("link");
+        std::os::unix::fs::symlink(&root, &link).unwrap();
+        let mut notes = notes(&root, false);
+        notes.links_to(root.to_str().unwrap().as_bytes());
+        let through = link.join("a");
+        notes.note(through.to_str().unwrap(), Intent::Open(libc::O_RDONLY));
+        assert!(kinds(&mut notes).contains(&("a".to_owned(), ReadKind::Content)));
+    }
+}
