@@ -1,6 +1,7 @@
 //! One execution: run, see what was read, publish.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -221,14 +222,19 @@ async fn attempt_until_settled(
         let Observed {
             parts,
             newest_ns,
+            newest,
             disagreement,
         } = observe(job, &dependencies, &set, ran.trace.as_ref())?;
         let unsettled = if newest_ns >= started_ns {
-            Some("inputs kept changing while it ran".to_owned())
+            let newest = newest.unwrap_or_default();
+            Some(format!("{} changed while it ran", newest.display()))
         } else {
             disagreement.map(|path| format!("{path} was not afterwards what it was while it ran"))
         };
-        if unsettled.is_some() && attempt < MAX_ATTEMPTS {
+        if let Some(why) = &unsettled
+            && attempt < MAX_ATTEMPTS
+        {
+            tracing::info!(label = prepared.spec.label, why, "an action runs again");
             until_after(newest_ns).await;
             continue;
         }
@@ -470,6 +476,8 @@ struct Observed {
     parts: KeyParts,
     /// The latest time of any of them.
     newest_ns: i128,
+    /// Which one that is.
+    newest: Option<PathBuf>,
     /// A path that is not what the action saw there.
     disagreement: Option<String>,
 }
@@ -489,7 +497,13 @@ fn observe(
         .map(|sight| (&sight.read, &sight.seen))
         .collect();
     let mut disagreement = None;
+    let mut newest = None;
+    let mut newest_ns = i128::MIN;
     let note = |read: &Read, observation: &Observation| {
+        if observation.newest_ns > newest_ns {
+            newest_ns = observation.newest_ns;
+            newest = Some(context.places.host_path(&read.place));
+        }
         if let Some(seen) = seen.get(read)
             && disagreement.is_none()
             && !readsets::agree(seen, observation)
@@ -498,7 +512,7 @@ fn observe(
             disagreement = Some(path.display().to_string());
         }
     };
-    let (parts, newest_ns) = tokio::task::block_in_place(|| {
+    let (parts, _) = tokio::task::block_in_place(|| {
         context
             .observer()
             .parts(static_digest, dependencies, set, soft, note)
@@ -507,6 +521,7 @@ fn observe(
     Ok(Observed {
         parts,
         newest_ns,
+        newest,
         disagreement,
     })
 }

@@ -8,8 +8,8 @@ use vx_core::{Digest, RelPath};
 
 use crate::statcache::StatCache;
 
-/// Programs that are part of the identity.
-const PROGRAMS: &[&str] = &["rustc", "rustdoc"];
+/// Directories of a sysroot that are part of the identity: whatever is run or loaded.
+const PARTS: &[&str] = &["bin", "lib", "libexec"];
 
 /// Directories of `lib/rustlib` that no compiler reads.
 const SOURCES: &[&str] = &["src", "etc"];
@@ -20,12 +20,10 @@ const SOURCES: &[&str] = &["src", "etc"];
 /// When the sysroot can't be read.
 pub(crate) fn toolchain(cache: &StatCache, sysroot: &Path) -> io::Result<Digest> {
     let mut files = Vec::new();
-    collect(sysroot, &sysroot.join("lib"), 0, &mut files)?;
-    for program in PROGRAMS {
-        let name = format!("bin/{program}");
-        let path = sysroot.join(&name);
-        if path.is_file() {
-            files.push((name, path));
+    for part in PARTS {
+        let directory = sysroot.join(part);
+        if directory.is_dir() {
+            collect(sysroot, &directory, 0, &mut files)?;
         }
     }
     files.sort();
@@ -110,9 +108,8 @@ pub(crate) fn is_in_identity(path: &RelPath) -> bool {
     let mut parts = path.as_str().split('/');
     match (parts.next(), parts.next(), parts.next()) {
         (Some("lib"), Some("rustlib"), Some(name)) => !SOURCES.contains(&name),
-        (Some("lib"), ..) => true,
-        (Some("bin"), Some(program), None) => PROGRAMS.contains(&program),
-        _ => false,
+        (Some(part), ..) => PARTS.contains(&part),
+        (None, ..) => false,
     }
 }
 
@@ -140,7 +137,8 @@ mod tests {
         assert!(covers("lib/rustlib/x/lib/libstd.rlib"));
         assert!(!covers("lib/rustlib/src/rust/x.rs"));
         assert!(covers("bin/rustc"));
-        assert!(!covers("bin/cargo"));
+        assert!(covers("bin"));
+        assert!(!covers(""));
         assert!(!covers("share/doc"));
     }
 }
