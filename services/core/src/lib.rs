@@ -12,6 +12,7 @@ pub mod places;
 pub mod readset;
 pub mod result;
 pub mod service;
+pub mod size;
 pub mod tree;
 
 pub use action::{

@@ -13,13 +13,14 @@ use crate::error::ServiceResult;
 ///
 /// The orchestrator reads them once, when it starts, from its own environment; a request that
 /// comes with other values can't be served by it and is refused.
-pub const SETTING_VARIABLES: [&str; 6] = [
+pub const SETTING_VARIABLES: [&str; 7] = [
     "VX_CASS",
     "VX_CASS_SECRET_FILE",
     "VX_CASS_LIMIT",
     "VX_CASS_PLACE",
     "VX_RHEA",
     "VX_RHEA_SECRET_FILE",
+    "VX_RHEA_MEMORY",
 ];
 
 /// The settings among `variables`: those of [`SETTING_VARIABLES`] that are set and not empty.

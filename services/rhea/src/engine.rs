@@ -39,6 +39,8 @@ pub struct Settings {
     pub guard: PathBuf,
     /// How large unpacked packages may grow, in bytes; those in use may exceed it.
     pub package_bytes: u64,
+    /// The memory that each process of an action may have, in bytes.
+    pub memory: u64,
 }
 
 impl Settings {
@@ -50,8 +52,17 @@ impl Settings {
             // The file this program was started from, even if it was replaced since.
             guard: PathBuf::from("/proc/self/exe"),
             package_bytes: PACKAGE_BYTES,
+            memory: machine_memory(),
         }
     }
+}
+
+/// The machine's memory, in bytes: no process gets more without bringing the machine down.
+fn machine_memory() -> u64 {
+    let info = rustix::system::sysinfo();
+    u64::try_from(info.totalram)
+        .unwrap_or(u64::MAX)
+        .saturating_mul(u64::from(info.mem_unit))
 }
 
 /// Why an executor can't start.
@@ -82,6 +93,8 @@ pub(crate) struct Engine {
     /// next ones stand ready when a slot is free, and no more are laid out than that.
     pub(crate) admission: Semaphore,
     pub(crate) counters: Counters,
+    /// The memory that each process of an action may have, in bytes.
+    pub(crate) memory: u64,
     /// Actions under way, and what is cleared away after them.
     pub(crate) background: TaskTracker,
     slots: usize,
@@ -129,6 +142,7 @@ impl Rhea {
             system: system(),
             admission: Semaphore::new(slots * 2),
             counters: Counters::default(),
+            memory: settings.memory,
             background: TaskTracker::new(),
             slots,
             isolation_fault: String::new(),
@@ -169,6 +183,9 @@ impl Engine {
                 mode: CheckoutMode::PrivateLayer,
             }),
             binds: Vec::new(),
+            host_paths: Vec::new(),
+            network: false,
+            memory: self.memory,
             program: None,
         };
         let Guarded {

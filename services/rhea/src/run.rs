@@ -2,7 +2,7 @@
 
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -174,6 +174,9 @@ impl Attempt<'_> {
                 .as_ref()
                 .map(|checkout| self.without_own_directory(checkout)),
             binds: in_order(binds),
+            host_paths: self.host_paths(),
+            network: self.action.network,
+            memory: self.engine.memory,
             program: Some(Program {
                 argv: self.action.argv.clone(),
                 env,
@@ -181,6 +184,19 @@ impl Attempt<'_> {
                 trace: self.action.trace.then(|| self.scope()),
             }),
         }
+    }
+
+    /// Declared paths that are there and not shown anyway, each before what lies below it.
+    fn host_paths(&self) -> Vec<String> {
+        let shown = |path: &str| {
+            places::HOST
+                .iter()
+                .any(|host| Path::new(path).starts_with(host))
+        };
+        let mut paths: Vec<String> = self.action.host_paths.clone();
+        paths.retain(|path| !shown(path) && Path::new(path).exists());
+        paths.sort();
+        paths
     }
 
     /// What the trace is for: the checkout and the host.

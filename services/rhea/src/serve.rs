@@ -12,6 +12,7 @@ use std::sync::Arc;
 use clap::Parser;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use vx_core::Executor;
+use vx_core::size::{SizeError, parse_size};
 use vx_rpc::daemon::{self, Lifeline, Ready};
 use vx_rpc::{Endpoint, Handover, Hub, ListenError, Secret, SecretError, Server, ServerHandle};
 
@@ -19,6 +20,9 @@ use crate::engine::{Rhea, Settings, StartError};
 
 /// The name under which the executor introduces itself.
 const NAME: &str = "vx-rhea";
+
+/// The variable that bounds the memory of each process where the command line does not.
+const MEMORY_VARIABLE: &str = "VX_RHEA_MEMORY";
 
 /// Run actions in isolation roots, for whoever has the secret.
 #[derive(Clone, Debug, Parser)]
@@ -40,6 +44,11 @@ pub struct Arguments {
     #[arg(long, value_name = "N")]
     slots: Option<NonZeroUsize>,
 
+    /// The memory that each process of an action may have, such as 4G [default: the machine's;
+    /// VX_RHEA_MEMORY].
+    #[arg(long, value_name = "BYTES", value_parser = parse_size)]
+    memory: Option<u64>,
+
     /// The log; standard error without it.
     #[arg(long, value_name = "FILE")]
     log: Option<PathBuf>,
@@ -59,6 +68,9 @@ pub enum ServeError {
     /// It can't start.
     #[error(transparent)]
     Start(#[from] StartError),
+    /// A size that can't be meant.
+    #[error("{MEMORY_VARIABLE}: {0}")]
+    Memory(#[from] SizeError),
     /// The secret can't be had.
     #[error(transparent)]
     Secret(#[from] SecretError),
@@ -147,6 +159,12 @@ async fn start(arguments: &Arguments) -> Result<(Arc<Rhea>, ServerHandle), Serve
     raise_descriptor_limit();
     let mut settings = Settings::new(&arguments.dir);
     settings.slots = arguments.slots;
+    let variable = std::env::var(MEMORY_VARIABLE).unwrap_or_default();
+    if let Some(memory) = arguments.memory {
+        settings.memory = memory;
+    } else if !variable.is_empty() {
+        settings.memory = parse_size(&variable)?;
+    }
     let rhea = Arc::new(Rhea::start(settings).await?);
     let secret = Secret::load_or_create(&arguments.secret_file)?;
     let hub = Hub::start(NAME, tokio::runtime::Handle::current())

@@ -10,15 +10,22 @@ use super::mounts::last_errno;
 /// enough for linkers, few enough for programs that close every possible descriptor.
 const OPEN_FILES: u64 = 4096;
 
+/// How many processes and threads an action may have: a `make -j` of a hundred compilers, and
+/// far from what would hurt the machine.
+const PROCESSES: u64 = 4096;
+
 /// The host's name inside.
 const HOST_NAME: &[u8] = b"vx";
 
-/// Names the host and brings the loopback interface up, so that programs can talk to
-/// themselves; there is no other network.
-pub(super) fn identify() -> Result<(), Fault> {
+/// Names the host and, where the network is the action's own, brings its loopback interface up,
+/// so that programs can talk to themselves; there is no other network.
+pub(super) fn identify(network: bool) -> Result<(), Fault> {
     // SAFETY: the pointer and the length describe a constant.
     let named = unsafe { libc::sethostname(HOST_NAME.as_ptr().cast(), HOST_NAME.len()) };
     check(named).step("name the host")?;
+    if network {
+        return Ok(());
+    }
     loopback().step("bring the loopback interface up")
 }
 
@@ -60,6 +67,16 @@ pub(super) fn leave_keyring() {
     };
 }
 
+/// Bounds how many processes an action may have, and keeps it from making user namespaces, in
+/// which paths would mean something else than they are noted as.
+///
+/// Kernels before 6.14 can't bound a namespace's processes; there, and where a file may not be
+/// written, an ordinary user's limit still holds.
+pub(super) fn bound_processes() {
+    let _ = std::fs::write("/proc/sys/kernel/pid_max", PROCESSES.to_string());
+    let _ = std::fs::write("/proc/sys/user/max_user_namespaces", "0");
+}
+
 /// Gives up every capability for good.
 pub(super) fn drop_privileges() -> Result<(), Fault> {
     // The kernel answers EINVAL for the first number that is no capability.
@@ -84,7 +101,17 @@ pub(super) fn drop_privileges() -> Result<(), Fault> {
 }
 
 /// Sets the limits and the mask programs start with.
-pub(super) fn limits() -> Result<(), Fault> {
+pub(super) fn limits(memory: u64) -> Result<(), Fault> {
+    let memory = Rlimit {
+        current: Some(memory),
+        maximum: Some(memory),
+    };
+    setrlimit(Resource::Data, memory).step("limit memory")?;
+    let processes = Rlimit {
+        current: Some(PROCESSES),
+        maximum: Some(PROCESSES),
+    };
+    setrlimit(Resource::Nproc, processes).step("limit processes")?;
     let no_core = Rlimit {
         current: Some(0),
         maximum: Some(0),

@@ -48,10 +48,11 @@ pub(super) fn run(
 
 fn prepare(spec: &GuardSpec) -> Result<(), Fault> {
     root::build(spec)?;
-    confine::identify()?;
+    confine::identify(spec.network)?;
     confine::leave_keyring();
+    confine::bound_processes();
     confine::drop_privileges()?;
-    confine::limits()
+    confine::limits(spec.memory)
 }
 
 fn supervise(program: &Program, control: &Control, jobs: &Jobs, trace: &OwnedFd) -> Report {

@@ -78,7 +78,7 @@ fn guard(control: &Control, started: Instant) -> Result<(), Fault> {
     let spec = GuardSpec::read(File::from(spec)).step("read the guard's orders")?;
     // A terminal's signals must not reach actions.
     let _ = rustix::process::setsid();
-    unshare()?;
+    unshare(spec.network)?;
     // SAFETY: this process has one thread, so the child may do what the parent may.
     let child = match unsafe { libc::fork() } {
         0 => init::run(&spec, control, &jobs, &trace, started),
@@ -92,22 +92,19 @@ fn guard(control: &Control, started: Instant) -> Result<(), Fault> {
     watch(child, control)
 }
 
-/// Enters new namespaces, with this process's user and group as [`INSIDE_ID`].
-fn unshare() -> Result<(), Fault> {
+/// Enters new namespaces, with this process's user and group as [`INSIDE_ID`]. With the host's
+/// network its namespace is kept.
+fn unshare(network: bool) -> Result<(), Fault> {
     let user = rustix::process::geteuid().as_raw();
     let group = rustix::process::getegid().as_raw();
+    let mut namespaces = UnshareFlags::NEWUSER
+        | UnshareFlags::NEWNS
+        | UnshareFlags::NEWPID
+        | UnshareFlags::NEWIPC
+        | UnshareFlags::NEWUTS;
+    namespaces.set(UnshareFlags::NEWNET, !network);
     // SAFETY: the flags hold nothing that concerns descriptors or memory of other threads.
-    unsafe {
-        rustix::thread::unshare_unsafe(
-            UnshareFlags::NEWUSER
-                | UnshareFlags::NEWNS
-                | UnshareFlags::NEWPID
-                | UnshareFlags::NEWIPC
-                | UnshareFlags::NEWNET
-                | UnshareFlags::NEWUTS,
-        )
-    }
-    .step("enter new namespaces")?;
+    unsafe { rustix::thread::unshare_unsafe(namespaces) }.step("enter new namespaces")?;
     write("/proc/self/setgroups", "deny")?;
     write("/proc/self/gid_map", &format!("{INSIDE_ID} {group} 1"))?;
     write("/proc/self/uid_map", &format!("{INSIDE_ID} {user} 1"))

@@ -40,10 +40,13 @@ const ETC: &[(&str, &str)] = &[
     ("etc/group", "root:x:0:\nvx:x:1000:\nnogroup:x:65534:\n"),
     (
         "etc/nsswitch.conf",
-        "passwd: files\ngroup: files\nhosts: files\n",
+        "passwd: files\ngroup: files\nhosts: files dns\n",
     ),
     ("etc/hosts", "127.0.0.1 localhost\n::1 localhost\n"),
 ];
+
+/// How names of the network are found, for what may use it.
+const NETWORK_FILES: &[&str] = &["/etc/resolv.conf", "/etc/ssl/certs/ca-certificates.crt"];
 
 /// The root itself holds directories and a few short files.
 const ROOT_SIZE: &str = "4m";
@@ -66,6 +69,13 @@ pub(super) fn build(spec: &GuardSpec) -> Result<(), Fault> {
     for (path, text) in ETC {
         write_file(root.as_fd(), path, text)?;
     }
+    if spec.network {
+        for path in NETWORK_FILES {
+            if let Ok(text) = std::fs::read_to_string(path) {
+                write_file(root.as_fd(), relative(path), &text)?;
+            }
+        }
+    }
     make_directory(root.as_fd(), relative(places::HOME))?;
     temporary(root.as_fd(), "tmp")?;
     temporary(root.as_fd(), "dev/shm")?;
@@ -75,6 +85,9 @@ pub(super) fn build(spec: &GuardSpec) -> Result<(), Fault> {
     }
     if let (Some(checkout), Some(tree)) = (&spec.checkout, sources.checkout) {
         mount_checkout(root.as_fd(), checkout, tree, &spec.layer)?;
+    }
+    for (path, tree) in spec.host_paths.iter().zip(sources.host_paths) {
+        mount_as_it_is(root.as_fd(), path, tree)?;
     }
     for (bind, tree) in spec.binds.iter().zip(sources.binds) {
         mount_at(root.as_fd(), relative(&bind.at), tree)?;
@@ -89,6 +102,7 @@ struct Sources {
     devices: Vec<OwnedFd>,
     toolchain: Option<OwnedFd>,
     checkout: Option<OwnedFd>,
+    host_paths: Vec<OwnedFd>,
     binds: Vec<OwnedFd>,
 }
 
@@ -128,6 +142,11 @@ impl Sources {
                 .as_ref()
                 .map(|checkout| read_only(&checkout.host))
                 .transpose()?,
+            host_paths: spec
+                .host_paths
+                .iter()
+                .map(read_only)
+                .collect::<Result<_, _>>()?,
             binds,
         })
     }
@@ -282,6 +301,19 @@ fn enter(root: BorrowedFd<'_>) -> Result<(), Fault> {
 
 fn mount_at(root: BorrowedFd<'_>, path: &str, tree: OwnedFd) -> Result<(), Fault> {
     let target = make_directory(root, path)?;
+    attach(tree.as_fd(), target.as_fd(), path)
+}
+
+/// Mounts a directory or a file at its own path.
+fn mount_as_it_is(root: BorrowedFd<'_>, path: &str, tree: OwnedFd) -> Result<(), Fault> {
+    let kind = rustix::fs::fstat(&tree).step(format_args!("look at {path}"))?;
+    if FileType::from_raw_mode(kind.st_mode) == FileType::Directory {
+        return mount_at(root, relative(path), tree);
+    }
+    if beneath(root, relative(path)).is_err() {
+        write_file(root, relative(path), "")?;
+    }
+    let target = beneath(root, relative(path)).step(format_args!("find {path}"))?;
     attach(tree.as_fd(), target.as_fd(), path)
 }
 

@@ -56,6 +56,12 @@ pub(crate) struct GuardSpec {
     pub(crate) checkout: Option<CheckoutMount>,
     /// Further mounts, parents before what lies below them.
     pub(crate) binds: Vec<Bind>,
+    /// Files and directories of the host that are shown at their own paths, read-only.
+    pub(crate) host_paths: Vec<String>,
+    /// Whether the program may use the host's network.
+    pub(crate) network: bool,
+    /// The memory that each process may have, in bytes.
+    pub(crate) memory: u64,
     /// What to run; without it the root is built and left, which shows that it can be.
     pub(crate) program: Option<Program>,
 }

@@ -1,0 +1,289 @@
+//! What actions can't reach, and what becomes of those that take too much.
+
+use std::net::TcpListener;
+use std::path::Path;
+use std::time::Duration;
+
+use vx_harness::{Env, Project, Run};
+
+/// One probe, run from each kind of action that runs foreign code: a build script, a proc macro
+/// and a linker. Each leaves what it reached where the program can print it.
+const PROBES: &str = r#"
+    //- /.cargo/config.toml
+    [build]
+    rustflags = ["-Clinker=tools/cc"]
+    //- /tools/cc
+    #!/bin/bash
+    while read -r kind target; do
+        case $kind in
+            path) if [ -e "$target" ]; then echo "linker reached $target" >&2; exit 1; fi;;
+            tcp) if (exec 3<>"/dev/tcp/127.0.0.1/$target") 2>/dev/null; then echo "linker reached $target" >&2; exit 1; fi;;
+            process) if kill -0 "$target" 2>/dev/null; then echo "linker reached $target" >&2; exit 1; fi;;
+        esac
+    done < targets.txt
+    exec cc "$@"
+    //- /Cargo.toml
+    [workspace]
+    members = ["app", "look"]
+    resolver = "3"
+    //- /app/Cargo.toml
+    [package]
+    name = "app"
+    version = "0.1.0"
+    edition = "2024"
+    [dependencies]
+    look = { path = "../look" }
+    //- /probe.rs
+    fn probe(list: &str) -> String {
+        let mut reached = Vec::new();
+        for line in list.lines() {
+            let (kind, target) = line.split_once(' ').unwrap();
+            let found = match kind {
+                "path" => std::fs::symlink_metadata(target).is_ok() || std::fs::read_dir(target).is_ok(),
+                "tcp" => std::net::TcpStream::connect(("127.0.0.1", target.parse().unwrap())).is_ok(),
+                "process" => std::fs::metadata(format!("/proc/{target}/cmdline")).is_ok()
+                    && std::process::Command::new("kill").args(["-0", target]).status().unwrap().success(),
+                _ => panic!("{kind}"),
+            };
+            if found {
+                reached.push(line);
+            }
+        }
+        format!("reached [{}] home {:?}", reached.join(";"), std::fs::read_dir(std::env::var("HOME").unwrap()).unwrap().count())
+    }
+    //- /app/build.rs
+    include!("../probe.rs");
+    fn main() {
+        println!("cargo::rustc-env=SCRIPT={}", probe(&std::fs::read_to_string("../targets.txt").unwrap()));
+    }
+    //- /app/src/main.rs
+    fn main() {
+        println!("script {}", env!("SCRIPT"));
+        println!("macro {}", look::look!());
+    }
+    //- /look/Cargo.toml
+    [package]
+    name = "look"
+    version = "0.1.0"
+    edition = "2024"
+    [lib]
+    proc-macro = true
+    //- /look/src/lib.rs
+    include!("../../probe.rs");
+    #[proc_macro]
+    pub fn look(_: proc_macro::TokenStream) -> proc_macro::TokenStream {
+        format!("{:?}", probe(&std::fs::read_to_string("targets.txt").unwrap())).parse().unwrap()
+    }
+"#;
+
+#[test]
+fn nothing_outside_is_in_reach() {
+    let env = Env::new();
+    let other = env.project("//- /secret.txt\nx\n");
+    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback can be bound");
+    let port = listener.local_addr().expect("it is bound").port();
+    let project = env.project(PROBES);
+    let home = env.root().join("home");
+    std::fs::write(home.join("private"), "x").expect("the home is ours");
+    let mut targets = vec![
+        format!("tcp {port}"),
+        format!("process {}", std::process::id()),
+    ];
+    for path in [
+        home.join("private"),
+        home,
+        env.vx_home(),
+        env.vx_home().join("cass.sock"),
+        other.path().to_owned(),
+        project.path().to_owned(),
+        Path::new("/root").to_owned(),
+        Path::new("/etc/shadow").to_owned(),
+        Path::new("/var").to_owned(),
+        Path::new("/sys/kernel").to_owned(),
+    ] {
+        targets.push(format!("path {}", path.display()));
+    }
+    project.write("targets.txt", &(targets.join("\n") + "\n"));
+    let mut permissions = std::fs::metadata(project.join("tools/cc"))
+        .expect("it was written")
+        .permissions();
+    std::os::unix::fs::PermissionsExt::set_mode(&mut permissions, 0o755);
+    std::fs::set_permissions(project.join("tools/cc"), permissions).expect("it is ours");
+    let _ = env.build(&project);
+    let said = vx_harness::program_output(&project.output("debug", "app"), project.path(), &[]);
+    assert!(said.contains("script reached [] home 0"), "{said}");
+    assert!(said.contains("macro reached [] home 0"), "{said}");
+    drop(listener);
+}
+
+/// A package whose build script is this.
+fn script(env: &Env, body: &str) -> Project {
+    let project = env.project(
+        r#"
+        //- /Cargo.toml
+        [package]
+        name = "odd"
+        version = "0.1.0"
+        edition = "2024"
+        //- /src/main.rs
+        fn main() {}
+        "#,
+    );
+    project.write("build.rs", body);
+    project
+}
+
+/// Builds what has to fail as a failed action does, and leaves nothing running but daemons.
+#[track_caller]
+fn fails(env: &Env, project: &Project) -> Run {
+    let run = env.vx(project, &["build"]).code(101);
+    env.assert_only(Duration::from_secs(10), |process| {
+        process.name.starts_with("vx-")
+    });
+    let report = run.report();
+    assert_eq!(report.totals.failed, 1, "{run}");
+    run
+}
+
+#[test]
+fn a_fork_bomb_ends_in_an_error() {
+    let env = Env::new();
+    let project = script(
+        &env,
+        r#"
+        unsafe extern "C" { fn fork() -> i32; fn pause() -> i32; }
+        fn main() {
+            let mut children = 0;
+            loop {
+                match unsafe { fork() } {
+                    0 => loop { unsafe { pause() }; },
+                    -1 => {
+                        eprintln!("no more than {children}: {}", std::io::Error::last_os_error());
+                        std::process::exit(1);
+                    }
+                    _ => children += 1,
+                }
+                assert!(children < 100_000, "nobody stopped it");
+            }
+        }
+        "#,
+    );
+    let _ = fails(&env, &project);
+}
+
+#[test]
+fn more_memory_than_is_allowed_ends_in_an_error() {
+    let env = Env::new().with_setting("VX_RHEA_MEMORY", "4G");
+    let project = script(
+        &env,
+        r#"
+        fn main() {
+            let mut all = Vec::<u8>::new();
+            if let Err(error) = all.try_reserve_exact(10 << 30) {
+                eprintln!("10 GiB: {error}");
+                std::process::exit(1);
+            }
+            all.resize(10 << 30, 1);
+            std::hint::black_box(&all);
+        }
+        "#,
+    );
+    let _ = fails(&env, &project);
+    let project = script(
+        &env,
+        "fn main() { std::hint::black_box(vec![1_u8; 100 << 20]); }",
+    );
+    let _ = env.build(&project);
+}
+
+#[test]
+fn a_daemonised_child_goes_with_its_action() {
+    let env = Env::new();
+    let project = script(
+        &env,
+        r#"
+        unsafe extern "C" { fn fork() -> i32; fn setsid() -> i32; fn pause() -> i32; fn close(_: i32) -> i32; }
+        fn main() {
+            unsafe {
+                if fork() == 0 {
+                    setsid();
+                    if fork() == 0 {
+                        for descriptor in 0..3 { close(descriptor); }
+                        loop { pause(); }
+                    }
+                    std::process::exit(0);
+                }
+            }
+        }
+        "#,
+    );
+    let _ = env.build(&project);
+    env.assert_only(Duration::from_secs(10), |process| {
+        process.name.starts_with("vx-")
+    });
+}
+
+#[test]
+fn links_out_of_the_outputs_are_refused() {
+    let env = Env::new();
+    for target in ["/etc/passwd", "../../../../../../etc/passwd"] {
+        let project = script(
+            &env,
+            &format!(
+                r#"
+                fn main() {{
+                    let out = std::env::var("OUT_DIR").unwrap();
+                    std::os::unix::fs::symlink({target:?}, format!("{{out}}/link")).unwrap();
+                }}
+                "#
+            ),
+        );
+        let _ = fails(&env, &project);
+    }
+}
+
+#[test]
+fn declared_paths_are_shown_and_the_network_is_opened() {
+    let env = Env::new();
+    let shown = env.fresh_path("shown");
+    std::fs::create_dir_all(&shown).expect("the environment is ours");
+    std::fs::write(shown.join("data.txt"), "one").expect("the environment is ours");
+    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback can be bound");
+    let port = listener.local_addr().expect("it is bound").port();
+    let project = script(
+        &env,
+        &format!(
+            r#"
+            fn main() {{
+                let text = std::fs::read_to_string("{}/data.txt").unwrap_or("unseen".into());
+                let connected = std::net::TcpStream::connect("127.0.0.1:{port}").is_ok();
+                println!("cargo::rustc-env=SEEN={{text}} {{connected}}");
+            }}
+            "#,
+            shown.display()
+        ),
+    );
+    project.write(
+        "src/main.rs",
+        "fn main() { println!(\"{}\", env!(\"SEEN\")); }\n",
+    );
+    let manifest = project.read("Cargo.toml");
+    let said = || vx_harness::program_output(&project.output("debug", "odd"), project.path(), &[]);
+    let _ = env.build(&project);
+    assert!(said().contains("unseen false"), "{}", said());
+
+    let declare = |table: &str| project.write("Cargo.toml", &format!("{manifest}\n{table}\n"));
+    declare(&format!(
+        "[package.metadata.vx]\npaths = [{:?}]\nnetwork = true",
+        shown.display().to_string()
+    ));
+    let _ = env.build(&project);
+    assert!(said().contains("one true"), "{}", said());
+    std::fs::write(shown.join("data.txt"), "two").expect("the environment is ours");
+    let _ = env.build(&project);
+    assert!(said().contains("two true"), "{}", said());
+    env.build(&project).assert_nothing();
+
+    declare("[package.metadata.vx]\npath = []");
+    let _ = env.vx(&project, &["build"]).refused();
+}
