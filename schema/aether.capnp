@@ -47,6 +47,7 @@ struct BuildRequest {
   }
   keepGoing @6 :Bool;
   settings @7 :List(Entry);
+  verify @8 :Bool;
 }
 
 enum ActionOutcome {

@@ -24,6 +24,8 @@ pub(crate) struct Schedule {
     pub(crate) jobs: Option<u32>,
     /// `--keep-going`.
     pub(crate) keep_going: bool,
+    /// Whether what was found is run again and compared.
+    pub(crate) verify: bool,
 }
 
 impl Caller {
@@ -70,6 +72,7 @@ impl Caller {
             selection,
             jobs: schedule.jobs,
             keep_going: schedule.keep_going,
+            verify: schedule.verify,
             settings: settings_of(self.env.clone()),
         }
     }
@@ -97,6 +100,7 @@ mod tests {
         let schedule = Schedule {
             jobs: Some(3),
             keep_going: true,
+            verify: false,
         };
         let request = caller.request(Selection::default(), schedule);
         assert_eq!(request.cwd, "/work");

@@ -1,5 +1,6 @@
 //! The reports vx writes, as tests read them; `docs/report.md` describes all of it.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
@@ -71,6 +72,32 @@ pub struct Action {
     pub duration_ms: f64,
     /// The run it waited for.
     pub waited_for: Option<String>,
+    /// What it left behind, and digests of it, if it ran.
+    #[serde(default)]
+    pub outputs: BTreeMap<String, String>,
+    /// Why runs of it were found to differ by themselves.
+    #[serde(default)]
+    pub unstable: Vec<String>,
+    /// What running it again left differently.
+    pub verified: Option<Verified>,
+}
+
+/// What came of running an action again.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Verified {
+    /// What differs.
+    pub differences: Vec<Difference>,
+    /// Why it could not be run again.
+    pub fault: Option<String>,
+}
+
+/// One output that differs.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Difference {
+    /// Its name.
+    pub output: String,
+    /// Why.
+    pub causes: Vec<String>,
 }
 
 impl Action {

@@ -189,6 +189,10 @@ pub(crate) struct CommonArgs {
     #[arg(long, help_heading = COMPILATION)]
     pub(crate) keep_going: bool,
 
+    /// Run what was found in the store again, and say what differs and why
+    #[arg(long, help_heading = COMPILATION)]
+    pub(crate) verify: bool,
+
     /// Build for the target triple
     #[arg(long, value_name = "TRIPLE", help_heading = COMPILATION)]
     pub(crate) target: Vec<String>,

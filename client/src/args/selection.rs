@@ -80,6 +80,7 @@ fn common(common: &CommonArgs, programs: &ProgramArgs) -> CommandResult<Ask> {
             None => None,
         },
         keep_going: common.keep_going,
+        verify: common.verify,
     };
     Ok(Ask {
         selection,
@@ -174,6 +175,7 @@ mod tests {
         let schedule = Schedule {
             jobs: Some(3),
             keep_going: true,
+            verify: false,
         };
         assert_eq!(asked.schedule, schedule);
         assert!(ask("vx build -r").unwrap().selection.release);

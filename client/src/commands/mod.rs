@@ -51,6 +51,7 @@ pub(crate) mod test_support {
             selection: Selection::default(),
             jobs: None,
             keep_going: false,
+            verify: false,
             settings: BTreeMap::new(),
         }
     }

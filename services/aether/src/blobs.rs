@@ -6,7 +6,7 @@ use vx_core::service::MAX_SMALL_BLOB;
 use vx_core::{Digest, Store};
 
 /// The largest blob read into memory: diagnostics, dep-info, what build scripts say.
-const MAX_IN_MEMORY: u64 = 64 * 1024 * 1024;
+pub(crate) const MAX_IN_MEMORY: u64 = 64 * 1024 * 1024;
 
 /// A blob's content, checked against its digest; `None` when it is missing.
 ///

@@ -1,10 +1,13 @@
 //! What an action takes of its dependencies, once they are there.
 
+use std::collections::BTreeSet;
+
 use vx_core::digest::{Blob, Digest};
 use vx_core::result::ActionResult;
 use vx_core::{ActionKey, Output};
 use vx_plan::BuildOutput;
 
+use crate::cause::Cause;
 use crate::context::BuildContext;
 use crate::graph::{Need, Role};
 use crate::keys::{DependencyPart, KeyParts};
@@ -21,6 +24,8 @@ pub(crate) struct Finished {
     pub(crate) result: ActionResult,
     /// The payload, decoded.
     pub(crate) payload: Payload,
+    /// Why earlier runs of the action were found to differ by themselves.
+    pub(crate) unstable: BTreeSet<Cause>,
 }
 
 /// What of one dependency is used.

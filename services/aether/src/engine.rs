@@ -22,6 +22,7 @@ use crate::prepare::{self, PrepareError, Prepared, Preparer};
 use crate::report::{self, Report, SCHEMA};
 use crate::schedule::{EngineFault, Scheduler};
 use crate::session::{Session, Sessions, Transfer};
+use crate::verify;
 
 /// Builds; shared by all requests.
 pub(crate) struct Engine {
@@ -193,6 +194,9 @@ impl Engine {
             Ok(delivered) => (Err(None), delivered.outputs, delivered.fetched),
             Err(fault) => (Err(Some(fault.to_string())), Vec::new(), 0),
         };
+        if result.is_ok() && request.verify {
+            verify::verify(&context, &mut scheduler, teller).await?;
+        }
         drop(scheduler);
         self.note_durations(&context, &narrator);
         let result = result.map_err(|fault| match fault {

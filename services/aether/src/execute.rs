@@ -247,6 +247,7 @@ async fn attempt_until_settled(
                 outputs: ran.outputs,
             },
             payload: ran.payload,
+            unstable: BTreeSet::new(),
         };
         break (finished, set, unsettled.or(incomplete));
     };
@@ -262,6 +263,38 @@ async fn attempt_until_settled(
             .await
             .map(|finished| ExecutionEnd::Published(Arc::new(finished))),
     }
+}
+
+/// Runs a job once more, with what it was given before, and publishes nothing. `change` may alter
+/// the action.
+pub(crate) async fn run_again(
+    job: &Job,
+    change: impl FnOnce(&mut vx_core::ActionSpec),
+) -> ServiceResult<Result<Vec<Output>, String>> {
+    let context = &job.context;
+    let session = context.session();
+    let mut learned = BTreeMap::new();
+    learn(context, &mut learned, &BTreeSet::new(), &job.env_names);
+    let prepared = spec::prepare(context, &*session, job.unit, &job.used, &learned, job.place);
+    let mut prepared = match prepared.await {
+        Ok(prepared) => prepared,
+        Err(SourceError::Store(error)) => return Err(error),
+        Err(error) => return Ok(Err(error.to_string())),
+    };
+    change(&mut prepared.spec);
+    prepared.spec.trace = false;
+    let (progress, _) = watch::channel(Progress::default());
+    Ok(
+        match run_once(job, &*session, &prepared, &progress).await? {
+            Ok(ran) => Ok(ran.outputs),
+            Err(ExecutionEnd::Failed(failure)) => Err(format!("it failed: {:?}", failure.exit)),
+            Err(ExecutionEnd::Lost(_)) => {
+                Err("its inputs are not in the store any more".to_owned())
+            }
+            Err(ExecutionEnd::Broken(why)) => Err(why),
+            Err(_) => Err("it could not be run again".to_owned()),
+        },
+    )
 }
 
 /// Waits for the clock that files are stamped with to pass a stamp: only a run that starts

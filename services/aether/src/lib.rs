@@ -7,6 +7,7 @@
 
 mod aether;
 mod blobs;
+mod cause;
 mod context;
 mod deliver;
 mod dependency;
@@ -39,5 +40,6 @@ mod spec;
 mod statcache;
 #[cfg(test)]
 mod tests;
+mod verify;
 
 pub use serve::main;

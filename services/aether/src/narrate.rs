@@ -105,6 +105,9 @@ impl Narrator {
                     waited_for: None,
                     duration_ms: 0,
                     parts: None,
+                    outputs: BTreeMap::new(),
+                    unstable: BTreeSet::new(),
+                    verified: None,
                 }
             })
             .collect();
@@ -204,8 +207,13 @@ impl Narrator {
         action.outcome = Some(outcome);
         action.key = finished.key.map(|key| key.to_string());
         action.duration_ms = finished.payload.duration_ms;
+        action.unstable.clone_from(&finished.unstable);
         if outcome == ActionOutcome::Built {
             action.parts.clone_from(&finished.parts);
+            let outputs = finished.result.outputs.iter();
+            action.outputs = outputs
+                .map(|output| (output.name.clone(), output.blob.digest.to_string()))
+                .collect();
         }
         if finished.payload.takes_path && outcome == ActionOutcome::Built {
             action.reason = Some("path".to_owned());

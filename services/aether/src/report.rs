@@ -2,6 +2,7 @@
 //!
 //! `docs/report.md` describes every field; a change of meaning raises [`SCHEMA`].
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -10,8 +11,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::Serialize;
 use vx_core::orchestrator::{ActionOutcome, Totals};
 
+use crate::cause::Cause;
 use crate::keys::KeyParts;
 use crate::session::Transfer;
+use crate::verify::Verified;
 
 /// The version of the report's layout.
 pub(crate) const SCHEMA: u32 = 1;
@@ -73,6 +76,15 @@ pub(crate) struct ActionReport {
     pub(crate) duration_ms: u64,
     /// What its key was made of, for actions that ran.
     pub(crate) parts: Option<KeyParts>,
+    /// What it left behind, and digests of it, for actions that ran.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) outputs: BTreeMap<String, String>,
+    /// Why runs of this action were found to differ by themselves, now or earlier.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub(crate) unstable: BTreeSet<Cause>,
+    /// What running it again left differently, where that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) verified: Option<Verified>,
 }
 
 /// Bytes by the way they went.

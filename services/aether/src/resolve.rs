@@ -1,19 +1,26 @@
 //! Looking actions up: read sets, keys, results, in few calls for many actions.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use vx_core::digest::Digest;
 use vx_core::error::{ServiceError, ServiceResult};
-use vx_core::key::{ActionKey, RecordName};
+use vx_core::key::{ActionKey, RecordName, StaticDigest};
 use vx_core::readset::ReadSet;
 use vx_core::service::{MAX_BATCH, Results};
 
+use crate::cause::Cause;
 use crate::context::BuildContext;
 use crate::dependency::{self, Finished, Used};
 use crate::graph::Need;
 use crate::keys::{DependencyPart, KeyParts};
 use crate::payload::Payload;
+
+/// The name under which it is noted why runs of an action were found to differ.
+pub(crate) fn unstable_name(static_digest: StaticDigest) -> RecordName {
+    RecordName(Digest::of_value("vx unstable action 1", &static_digest))
+}
 
 /// What looking one action up gave.
 pub(crate) enum Resolution {
@@ -26,7 +33,7 @@ pub(crate) enum Resolution {
 /// An action that has to run.
 pub(crate) struct Miss {
     /// Variables that earlier read sets name.
-    pub(crate) env_names: std::collections::BTreeSet<String>,
+    pub(crate) env_names: BTreeSet<String>,
     /// What stands for the action among those under way.
     pub(crate) fingerprint: Digest,
     /// Whether the action, or one that differs only in what it read, ran before.
@@ -49,7 +56,7 @@ pub(crate) async fn resolve(
     results: &dyn Results,
     units: &[(usize, Vec<(Need, Used)>)],
 ) -> ServiceResult<Vec<Resolution>> {
-    let sets = read_sets(context, results, units).await?;
+    let (sets, unstable) = records(context, results, units).await?;
     let mut candidates: Vec<Vec<Candidate>> = Vec::with_capacity(units.len());
     for ((unit, used), sets) in units.iter().zip(&sets) {
         candidates.push(observe(
@@ -66,7 +73,8 @@ pub(crate) async fn resolve(
     }
     let mut found = found.into_iter();
     let mut resolutions = Vec::with_capacity(units.len());
-    for (((unit, used), sets), candidates) in units.iter().zip(sets).zip(candidates) {
+    let known = sets.into_iter().zip(unstable);
+    for (((unit, used), (sets, unstable)), candidates) in units.iter().zip(known).zip(candidates) {
         let mut hit = None;
         let mut predicted = None;
         for candidate in candidates {
@@ -82,6 +90,7 @@ pub(crate) async fn resolve(
                     parts: Some(candidate.parts.clone()),
                     result,
                     payload,
+                    unstable: unstable.clone(),
                 }));
             }
             predicted.get_or_insert(candidate.parts);
@@ -94,32 +103,40 @@ pub(crate) async fn resolve(
     Ok(resolutions)
 }
 
-async fn read_sets(
+/// The read sets of actions, and why their runs were found to differ.
+type Records = (Vec<Vec<ReadSet>>, Vec<BTreeSet<Cause>>);
+
+async fn records(
     context: &BuildContext,
     results: &dyn Results,
     units: &[(usize, Vec<(Need, Used)>)],
-) -> ServiceResult<Vec<Vec<ReadSet>>> {
-    let names: Vec<RecordName> = units
-        .iter()
-        .map(|(unit, _)| context.graph.statics[*unit].into())
+) -> ServiceResult<Records> {
+    let statics = units.iter().map(|(unit, _)| context.graph.statics[*unit]);
+    let names: Vec<RecordName> = statics
+        .clone()
+        .map(RecordName::from)
+        .chain(statics.map(unstable_name))
         .collect();
     let mut records: Vec<Vec<Bytes>> = Vec::with_capacity(names.len());
     for names in names.chunks(MAX_BATCH) {
         records.extend(results.records(names.to_vec()).await?);
     }
-    if records.len() != units.len() {
+    if records.len() != names.len() {
         return Err(ServiceError::failed("the store answered for other names"));
     }
-    // A record of another layout is one that does not decode: the action is built again.
-    Ok(records
-        .into_iter()
-        .map(|records| {
-            records
-                .iter()
-                .filter_map(|record| postcard::from_bytes(record).ok())
-                .collect()
-        })
-        .collect())
+    let unstable = records.split_off(units.len());
+    let unstable = unstable
+        .iter()
+        .map(|records| decoded::<BTreeSet<Cause>>(records).flatten().collect());
+    let sets = records.iter().map(|records| decoded(records).collect());
+    Ok((sets.collect(), unstable.collect()))
+}
+
+/// A record of another layout is one that does not decode: it counts as none.
+fn decoded<T: serde::de::DeserializeOwned>(records: &[Bytes]) -> impl Iterator<Item = T> + '_ {
+    records
+        .iter()
+        .filter_map(|record| postcard::from_bytes(record).ok())
 }
 
 fn observe(

@@ -12,9 +12,9 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
-use vx_core::Output;
 use vx_core::error::{ServiceError, ServiceResult};
 use vx_core::orchestrator::ActionOutcome;
+use vx_core::{Digest, Output};
 
 use self::events::{Event, forward};
 use crate::context::BuildContext;
@@ -168,6 +168,33 @@ impl<'a> Scheduler<'a> {
         match &self.units[unit].phase {
             Phase::Done(finished) => Some(finished),
             _ => None,
+        }
+    }
+
+    /// Who tells of this build.
+    pub(crate) fn narrator(&mut self) -> &mut Narrator {
+        self.narrator
+    }
+
+    /// What running an action that is done once more takes.
+    pub(crate) fn job_again(&self, unit: usize) -> Job {
+        let finished = self.finished(unit);
+        let parts = finished.and_then(|finished| finished.parts.as_ref());
+        Job {
+            context: Arc::clone(&self.context),
+            unit,
+            used: self.units[unit].used.clone(),
+            place: if parts.is_some_and(|parts| parts.checkout.is_some()) {
+                CheckoutPlace::Real
+            } else {
+                CheckoutPlace::Fixed
+            },
+            env_names: parts
+                .iter()
+                .flat_map(|parts| parts.env.iter().map(|(name, _)| name.clone()))
+                .collect(),
+            prerequisites: Vec::new(),
+            fingerprint: Digest::of(b""),
         }
     }
 
@@ -485,5 +512,6 @@ fn overridden_run(context: &BuildContext, unit: usize) -> Finished {
             payload: payload.encode(),
         },
         payload,
+        unstable: BTreeSet::new(),
     }
 }

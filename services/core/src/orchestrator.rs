@@ -90,6 +90,8 @@ pub struct BuildRequest {
     pub jobs: Option<u32>,
     /// `--keep-going`.
     pub keep_going: bool,
+    /// Whether what was found is run again and compared.
+    pub verify: bool,
     /// Settings that must agree with those the running orchestrator was started with
     /// ([`SETTING_VARIABLES`]).
     pub settings: BTreeMap<String, String>,

@@ -60,9 +60,7 @@ impl Settings {
 /// The machine's memory, in bytes: no process gets more without bringing the machine down.
 fn machine_memory() -> u64 {
     let info = rustix::system::sysinfo();
-    u64::try_from(info.totalram)
-        .unwrap_or(u64::MAX)
-        .saturating_mul(u64::from(info.mem_unit))
+    info.totalram.saturating_mul(u64::from(info.mem_unit))
 }
 
 /// Why an executor can't start.

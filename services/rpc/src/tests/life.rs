@@ -265,6 +265,7 @@ fn request() -> BuildRequest {
         selection: Selection::default(),
         jobs: None,
         keep_going: false,
+        verify: false,
         settings: BTreeMap::new(),
     }
 }

@@ -120,6 +120,7 @@ pub(crate) mod request {
         to.set_umask(value.umask);
         selection::to_wire(&value.selection, to.reborrow().init_selection());
         to.set_keep_going(value.keep_going);
+        to.set_verify(value.verify);
         entries::to_wire(
             &value.settings,
             to.reborrow().init_settings(length(value.settings.len())),
@@ -143,6 +144,7 @@ pub(crate) mod request {
                 Which::Automatic(()) => None,
             },
             keep_going: from.get_keep_going(),
+            verify: from.get_verify(),
             settings: entries::from_wire(from.get_settings()?)?,
         })
     }

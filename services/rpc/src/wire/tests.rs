@@ -268,12 +268,14 @@ fn requests() {
         selection,
         jobs: Some(0),
         keep_going: true,
+        verify: true,
         settings: entries("VX_CASS"),
     };
     let mut requests = vec![
         BuildRequest {
             jobs: None,
             keep_going: false,
+            verify: false,
             selection: Selection::default(),
             ..full.clone()
         },
