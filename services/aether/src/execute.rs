@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use vx_core::action::{Execution, Exit, OutputStream};
 use vx_core::error::{ServiceError, ServiceResult};
 use vx_core::key::RecordName;
-use vx_core::readset::{Read, ReadSet, Seen, Trace};
+use vx_core::readset::{self, Read, ReadKind, ReadSet, Seen, Trace};
 use vx_core::{ActionResult, Digest, Output};
 use vx_plan::{BuildOutput, Mode};
 
@@ -537,10 +537,14 @@ fn observe(
             newest_ns = observation.newest_ns;
             newest = Some(context.places.host_path(&read.place));
         }
-        if let Some(seen) = seen.get(read)
-            && disagreement.is_none()
-            && !readsets::agree(seen, observation)
-        {
+        let agrees = match seen.get(read) {
+            Some(seen) => readsets::agree(seen, observation),
+            // A compiler said that it read this.
+            None => {
+                read.kind != ReadKind::Content || observation.observed != readset::Observed::Absent
+            }
+        };
+        if !agrees && disagreement.is_none() {
             let path = context.places.host_path(&read.place);
             disagreement = Some(path.display().to_string());
         }

@@ -63,8 +63,11 @@ pub(crate) fn observe(cache: &StatCache, places: &Places, read: &Read) -> io::Re
         newest_ns: i128::MIN,
     };
     let path = places.host_path(&read.place);
-    let sight = places.sight.as_ref();
-    if sight.is_some_and(|sight| !sight.shows(&read.place)) {
+    let found = places.sight.as_ref().map(|sight| sight.of(&read.place));
+    if let Some(found) = &found {
+        eye.newest_ns = found.links_ns;
+    }
+    if found.is_some_and(|found| !found.shown) {
         return Ok(Observation {
             observed: match read.kind {
                 ReadKind::Link => eye.link(&path)?,
@@ -156,6 +159,9 @@ impl Eye<'_> {
         let Some(metadata) = present(fs::metadata(path))? else {
             return Ok(Observed::Absent);
         };
+        if metadata.is_file() {
+            self.newest_ns = self.newest_ns.max(Stamp::of(&metadata).newest_ns());
+        }
         let kind = match (metadata.is_file(), metadata.is_dir()) {
             (true, _) => "file",
             (_, true) => "directory",
