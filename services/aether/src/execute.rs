@@ -163,9 +163,8 @@ async fn attempt_until_settled(
 ) -> ServiceResult<ExecutionEnd> {
     let context = &job.context;
     let mut learned: BTreeMap<String, String> = BTreeMap::new();
-    let unit = &context.plan.units[job.unit];
-    let declared = &context.plan.packages[unit.package].declared.env;
-    let names: BTreeSet<String> = job.env_names.iter().chain(declared).cloned().collect();
+    let declared = spec::declared(&context.plan, job.unit).env;
+    let names: BTreeSet<String> = job.env_names.iter().cloned().chain(declared).collect();
     let soft = vx_plan::soft_env(&context.plan, job.unit);
     learn(context, &mut learned, &BTreeSet::new(), &names);
     let mut attempt = 0;
@@ -552,7 +551,7 @@ fn observe(
     let (parts, _) = tokio::task::block_in_place(|| {
         context
             .observer()
-            .parts(static_digest, dependencies, set, soft, note)
+            .parts(static_digest, dependencies, set, &soft, note)
     })
     .map_err(|error| ServiceError::Failed(format!("an input could not be read: {error}")))?;
     Ok(Observed {

@@ -26,6 +26,8 @@ pub(crate) struct Places {
     pub(crate) sysroot: PathBuf,
     /// Directories of the checkout that no action sees, so that no observation does either.
     pub(crate) hidden: Vec<RelPath>,
+    /// Where the checkout's repository is, if it is elsewhere: build scripts see it.
+    pub(crate) repository: Vec<String>,
     /// What actions find; `None` where what is read is read outside of any action.
     pub(crate) sight: Option<Sight>,
 }
@@ -306,6 +308,7 @@ mod tests {
             cargo_home: root.join("none"),
             sysroot: root.join("none"),
             hidden: vec![RelPath::new("target").unwrap()],
+            repository: Vec::new(),
             sight: None,
         };
         let read = Read {

@@ -154,7 +154,7 @@ fn observe(
                 context.graph.statics[unit],
                 dependencies,
                 set,
-                soft,
+                &soft,
                 |_, _| {},
             )
         });
