@@ -15,6 +15,7 @@ mod env;
 mod fixture;
 mod locate;
 mod process;
+pub mod property;
 mod reap;
 mod report;
 mod run;
