@@ -192,6 +192,11 @@ async fn attempt_until_settled(
                 if attempt < MAX_ATTEMPTS && learn(context, &mut learned, &prepared.given, &named) {
                     continue;
                 }
+                // What was given metadata that does not stand, or that does not go with other
+                // metadata any more, may be fine.
+                if !prerequisites_stand(job).await {
+                    return Ok(ExecutionEnd::Stale);
+                }
                 return Ok(ExecutionEnd::Failed(failure));
             }
             Err(end) => return Ok(end),
