@@ -27,7 +27,8 @@ use crate::resolve::{Resolution, resolve};
 use crate::session::Session;
 use crate::sources::SourceError;
 use crate::spec::{self, CheckoutPlace, Prepared};
-use crate::statcache::coarse_now_ns;
+use crate::statcache::{coarse_now_ns, until_after};
+use crate::unseen;
 
 /// How often an execution is repeated because of variables it named, or because files changed
 /// under it, before vx goes on without publishing.
@@ -77,6 +78,8 @@ pub(crate) struct Failure {
     pub(crate) errors: Vec<String>,
     /// The program and its arguments.
     pub(crate) argv: Vec<String>,
+    /// The variables it was given, by name.
+    pub(crate) given: BTreeSet<String>,
 }
 
 /// Metadata of an execution that still runs, on which another was started.
@@ -170,6 +173,7 @@ async fn attempt_until_settled(
     learn(context, &mut learned, &BTreeSet::new(), &names);
     let mut attempt = 0;
     let mut place = job.place;
+    let mut again: Vec<String> = Vec::new();
     let (finished, set, why) = loop {
         attempt += 1;
         let prepared =
@@ -189,7 +193,7 @@ async fn attempt_until_settled(
                 return Ok(ExecutionEnd::Lost(lost));
             }
             Err(ExecutionEnd::Failed(failure)) => {
-                let named = named_in_failure(job, &failure);
+                let named = unseen::named(unit.mode, &failure);
                 if attempt < MAX_ATTEMPTS && learn(context, &mut learned, &prepared.given, &named) {
                     continue;
                 }
@@ -235,6 +239,7 @@ async fn attempt_until_settled(
             && attempt < MAX_ATTEMPTS
         {
             tracing::info!(label = prepared.spec.label, why, "an action runs again");
+            again.push(why.clone());
             until_after(newest_ns).await;
             continue;
         }
@@ -247,6 +252,7 @@ async fn attempt_until_settled(
                 outputs: ran.outputs,
             },
             payload: ran.payload,
+            again,
             unstable: BTreeSet::new(),
         };
         break (finished, set, unsettled.or(incomplete));
@@ -295,22 +301,6 @@ pub(crate) async fn run_again(
             Err(_) => Err("it could not be run again".to_owned()),
         },
     )
-}
-
-/// Waits for the clock that files are stamped with to pass a stamp: only a run that starts
-/// after it can tell that the file did not change under it. A stamp far in the future (the
-/// clock was set back) is not waited for.
-async fn until_after(stamp_ns: i128) {
-    const FURTHEST_NS: i128 = 1_000_000_000;
-    loop {
-        let ahead_ns = stamp_ns - coarse_now_ns();
-        if !(0..FURTHEST_NS).contains(&ahead_ns) {
-            return;
-        }
-        // The clock itself is what is waited for; it goes on by a tick at a time.
-        let wait = u64::try_from(ahead_ns).unwrap_or(0) + 1_000_000;
-        tokio::time::sleep(std::time::Duration::from_nanos(wait)).await;
-    }
 }
 
 /// Adds the values of named variables that are set and not given yet; whether there were any.
@@ -386,6 +376,12 @@ async fn run_once(
             stderr,
             errors,
             argv: prepared.spec.argv.clone(),
+            given: prepared
+                .spec
+                .env
+                .iter()
+                .map(|(name, _)| name.clone())
+                .collect(),
         }))
     };
     if !exit.success() {
@@ -479,29 +475,6 @@ async fn text(
     blobs::read(store, output.blob).await?.ok_or_else(|| {
         ServiceError::Failed(format!("the store lost {name} of an action that just ran"))
     })
-}
-
-/// Variables a failed program says it misses.
-fn named_in_failure(job: &Job, failure: &Failure) -> BTreeSet<String> {
-    let mut names = BTreeSet::new();
-    match job.context.plan.units[job.unit].mode {
-        Mode::RunBuildScript => {
-            let said = vx_plan::parse_failed_output(&failure.stdout);
-            names.extend(said.rerun_if_env_changed);
-        }
-        Mode::Compile => {
-            // rustc writes no dep-info when `env!` fails; its message names the variable.
-            let stderr = String::from_utf8_lossy(&failure.stderr);
-            for rest in stderr.split("environment variable `").skip(1) {
-                if let Some((name, tail)) = rest.split_once('`')
-                    && tail.starts_with(" not defined at compile time")
-                {
-                    names.insert(name.to_owned());
-                }
-            }
-        }
-    }
-    names
 }
 
 /// What an execution's inputs are after it.

@@ -23,7 +23,7 @@ pub(crate) struct StaticPart<'a> {
     /// [`KEY_SCHEMA`].
     pub(crate) schema: u32,
     /// What the plan says: kind, package, command line, environment.
-    pub(crate) plan: &'a [u8],
+    pub(crate) plan: Vec<u8>,
     /// The toolchain's content.
     pub(crate) toolchain: Digest,
     /// What the workspace lets the action see beyond the usual.

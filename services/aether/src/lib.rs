@@ -19,7 +19,9 @@ mod execute;
 mod files;
 mod graph;
 mod host;
+mod identities;
 mod inflight;
+mod inputs;
 mod keys;
 mod memo;
 mod narrate;
@@ -30,6 +32,7 @@ mod readsets;
 mod report;
 mod resolve;
 mod schedule;
+mod secrets;
 mod serve;
 mod services;
 mod session;
@@ -40,6 +43,7 @@ mod spec;
 mod statcache;
 #[cfg(test)]
 mod tests;
+mod unseen;
 mod verify;
 
 pub use serve::main;

@@ -19,6 +19,7 @@ use vx_rpc::contract::MemoryStore;
 
 use crate::context::{BuildContext, BuildParts, Shared};
 use crate::graph::Graph;
+use crate::identities::Identities;
 use crate::narrate::{Narrator, Teller};
 use crate::observe::Places;
 use crate::schedule::{EngineFault, Scheduler};
@@ -148,6 +149,11 @@ impl Stage {
             shared: self.shared.clone(),
             plan: Arc::clone(plan),
             graph: Arc::new(Graph::new(plan, statics, &durations)),
+            identities: Arc::new(Identities {
+                toolchain: Digest::of(b"toolchain"),
+                allowed_env: Vec::new(),
+                trees: BTreeMap::new(),
+            }),
             places: Places {
                 checkout: self.checkout.path().to_owned(),
                 cargo_home: self.checkout.path().join("no-cargo-home"),
