@@ -321,6 +321,7 @@ fn declared(then: &Inputs, now: &Inputs, found: &mut Vec<Difference>) {
 
 /// One output of a dependency.
 struct Output<'a> {
+    place: &'a str,
     digest: &'a Value,
     action: Option<&'a String>,
 }
@@ -340,6 +341,7 @@ fn outputs<'a>(side: Side<'a>) -> BTreeMap<String, Vec<Output<'a>>> {
             .entry(arguments::plain(&part.name))
             .or_default()
             .push(Output {
+                place: &part.name,
                 digest: &part.digest,
                 action,
             });
@@ -379,6 +381,10 @@ fn dependencies(then: Side<'_>, now: Side<'_>) -> Vec<Difference> {
                 unit: of.and_then(|of| of.unit.clone()).unwrap_or_default(),
                 output: output_of(name),
                 change,
+                direct: after.map_or_else(
+                    || before.is_some_and(|one| is_direct(then, one, of)),
+                    |one| is_direct(now, one, of),
+                ),
                 action,
                 was_action,
             };
@@ -388,6 +394,21 @@ fn dependencies(then: Side<'_>, now: Side<'_>) -> Vec<Difference> {
         }
     }
     found
+}
+
+/// Whether an action takes an output by itself: what it links comes along with what that was
+/// built on.
+fn is_direct(side: Side<'_>, output: &Output<'_>, of: Option<&Action>) -> bool {
+    let argv = side.action.inputs.iter().flat_map(|inputs| &inputs.argv);
+    let mut values = argv.filter_map(|word| match word {
+        Shown::Value(text) => Some(text),
+        Shown::Digest { .. } => None,
+    });
+    of.is_some_and(|of| of.package == side.action.package)
+        || values.any(|text| {
+            let value = text.split_once('=').map(|(_, value)| value);
+            value == Some(output.place)
+        })
 }
 
 /// What an output is called: its file, or `OUT_DIR` for what a build script left.

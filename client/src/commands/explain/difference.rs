@@ -82,6 +82,9 @@ pub(super) enum Difference {
         unit: String,
         output: String,
         change: Change,
+        /// Whether the command line names it, or it is of the action's own package. What is
+        /// not came along with something that is.
+        direct: bool,
         /// The action in the later run.
         action: Option<String>,
         /// The action in the earlier run.

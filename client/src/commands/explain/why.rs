@@ -141,11 +141,8 @@ fn chains(history: &History, report: &Report, start: &Action) -> Vec<Chain> {
             .as_ref()
             .map(|one| one.causes().into_iter().cloned().collect())
             .unwrap_or_default();
-        for difference in explained.iter().flat_map(|one| &one.differences) {
-            let Difference::Dependency { action: id, .. } = difference else {
-                continue;
-            };
-            match id.as_ref().and_then(|id| report.action(id)) {
+        for id in explained.iter().flat_map(followed) {
+            match id.and_then(|id| report.action(id)) {
                 Some(other) if seen.insert(&other.id) => next.push(other),
                 Some(_) => {}
                 None => open_end = true,
@@ -165,6 +162,23 @@ fn chains(history: &History, report: &Report, start: &Action) -> Vec<Chain> {
         }
     }
     found
+}
+
+/// The dependencies whose outputs differ: those that the action takes by itself, or if there is
+/// none, those that came along.
+fn followed(explained: &Explained) -> Vec<Option<&str>> {
+    let of = |wanted: bool| -> Vec<Option<&str>> {
+        let all = explained.differences.iter();
+        all.filter_map(|one| match one {
+            Difference::Dependency { direct, action, .. } if *direct == wanted => {
+                Some(action.as_deref())
+            }
+            _ => None,
+        })
+        .collect()
+    };
+    let direct = of(true);
+    if direct.is_empty() { of(false) } else { direct }
 }
 
 /// What an action's key differs in: from its nearest earlier run if it was built, else from

@@ -67,6 +67,8 @@ fn next_tick() {
 pub(crate) struct Ended {
     pub(crate) totals: Totals,
     pub(crate) outcomes: Vec<Option<ActionOutcome>>,
+    /// Why actions ran again, of all of them.
+    pub(crate) again: Vec<String>,
     pub(crate) fault: Option<EngineFault>,
 }
 
@@ -131,6 +133,11 @@ impl Stage {
                 .actions
                 .iter()
                 .map(|action| action.outcome)
+                .collect(),
+            again: narrator
+                .actions
+                .iter()
+                .flat_map(|action| action.again.iter().cloned())
                 .collect(),
             fault,
         };
