@@ -1,6 +1,7 @@
 //! Projects as text inside the test.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::locate;
@@ -54,6 +55,39 @@ impl Project {
         fs::create_dir_all(path.parent().expect("a joined path has a parent"))
             .and_then(|()| fs::write(&path, content))
             .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    }
+
+    /// Writes a file that can be started.
+    ///
+    /// # Panics
+    /// When it can't be written.
+    pub fn write_program(&self, path: &str, content: &str) {
+        self.write(path, content);
+        fs::set_permissions(self.join(path), fs::Permissions::from_mode(0o755))
+            .unwrap_or_else(|error| panic!("{path}: {error}"));
+    }
+
+    /// Makes a symbolic link, in place of one that is there.
+    ///
+    /// # Panics
+    /// When it can't be made.
+    pub fn link(&self, path: &str, target: &str) {
+        let path = self.join(path);
+        let _ = fs::remove_file(&path);
+        fs::create_dir_all(path.parent().expect("a joined path has a parent"))
+            .and_then(|()| std::os::unix::fs::symlink(target, &path))
+            .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    }
+
+    /// Moves a file or a directory.
+    ///
+    /// # Panics
+    /// When it can't be moved.
+    pub fn rename(&self, from: &str, to: &str) {
+        let to = self.join(to);
+        fs::create_dir_all(to.parent().expect("a joined path has a parent"))
+            .and_then(|()| fs::rename(self.join(from), &to))
+            .unwrap_or_else(|error| panic!("{}: {error}", to.display()));
     }
 
     /// What a file holds.

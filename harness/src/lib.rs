@@ -9,10 +9,12 @@
 //! Failures of the harness itself are panics: there is nobody to handle them but the reader
 //! of the test's output.
 
+mod case;
 mod compare;
 mod daemon;
 mod env;
 mod fixture;
+mod git;
 mod locate;
 mod process;
 mod reap;
@@ -20,6 +22,7 @@ mod report;
 mod run;
 mod toolchain;
 
+pub use case::{Cases, Done, Step};
 pub use compare::{assert_same_behaviour, program_output};
 pub use daemon::Daemon;
 pub use env::{Build, CargoHome, Env};

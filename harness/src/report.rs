@@ -188,6 +188,17 @@ impl Report {
         names
     }
 
+    /// The actions of this outcome as `package: unit`, sorted.
+    #[must_use]
+    pub fn units(&self, outcome: &str) -> Vec<String> {
+        let mut units: Vec<String> = self
+            .of(outcome)
+            .map(|action| format!("{}: {}", action.package_name(), action.unit))
+            .collect();
+        units.sort_unstable();
+        units
+    }
+
     /// Checks which packages had something built.
     ///
     /// # Panics

@@ -61,6 +61,13 @@ fn explain(env: &Env, project: &Project, arguments: &[&str]) -> Value {
     serde_json::from_str(&run.stdout).unwrap_or_else(|error| panic!("{error}: {run}"))
 }
 
+#[track_caller]
+fn list(value: &Value) -> &[Value] {
+    value
+        .as_array()
+        .unwrap_or_else(|| panic!("{value} is no list"))
+}
+
 fn is_of(action: &Value, package: &str, unit: &str) -> bool {
     let of = action["package"].as_str().unwrap_or_default();
     of.split(' ').next() == Some(package) && action["unit"] == unit
@@ -70,21 +77,20 @@ fn is_of(action: &Value, package: &str, unit: &str) -> bool {
 #[track_caller]
 fn differences(env: &Env, project: &Project, package: &str, unit: &str) -> Vec<Value> {
     let report = explain(env, project, &[]);
-    let mut actions = report["actions"].as_array().unwrap().iter();
-    let action = actions.find(|one| is_of(one, package, unit)).unwrap();
+    let mut actions = list(&report["actions"]).iter();
+    let action = actions
+        .find(|one| is_of(one, package, unit))
+        .expect("the action is in the plan");
     assert_eq!(action["outcome"], "built", "{action:#}");
     assert!(action["explained"]["against"].is_string(), "{action:#}");
-    action["explained"]["differences"]
-        .as_array()
-        .unwrap()
-        .clone()
+    list(&action["explained"]["differences"]).to_vec()
 }
 
 /// The one that is expected, among as many as there are.
 #[track_caller]
 fn assert_tells(found: &[Value], expected: &Value) {
     let matches = |one: &Value| {
-        let expected = expected.as_object().unwrap();
+        let expected = expected.as_object().expect("an object is expected");
         expected.iter().all(|(name, value)| one[name] == *value)
     };
     assert!(found.iter().any(matches), "{expected} is not in {found:#?}");
@@ -98,7 +104,7 @@ fn a_file_and_the_chain_that_follows() {
     let project = env.project(CHAIN);
     let first = env.build(&project).report;
     let report = explain(&env, &project, &[]);
-    for action in report["actions"].as_array().unwrap() {
+    for action in list(&report["actions"]) {
         assert_eq!(action["explained"]["against"], Value::Null, "{action:#}");
     }
 
@@ -108,7 +114,7 @@ fn a_file_and_the_chain_that_follows() {
     let found = differences(&env, &project, "base", "lib");
     let file = serde_json::json!({"kind": "path", "path": "base/src/part.rs",
                                   "what": "content", "change": "changed"});
-    assert_eq!(found, [file.clone()]);
+    assert_eq!(found, std::slice::from_ref(&file));
     let found = differences(&env, &project, "mid", "lib");
     assert!(
         found.iter().all(|one| one["kind"] == "dependency"),
@@ -122,14 +128,12 @@ fn a_file_and_the_chain_that_follows() {
         (&why["built"], &why["run_id"]),
         (&true.into(), &second.run_id.as_str().into())
     );
-    let mut actions = why["actions"].as_array().unwrap().iter();
+    let mut actions = list(&why["actions"]).iter();
     let top = actions.find(|one| is_of(one, "top", TOP)).unwrap();
-    let [chain] = &top["chains"].as_array().unwrap()[..] else {
+    let [chain] = list(&top["chains"]) else {
         panic!("{top:#}")
     };
-    let steps: Vec<&str> = chain["steps"]
-        .as_array()
-        .unwrap()
+    let steps: Vec<&str> = list(&chain["steps"])
         .iter()
         .map(|step| step["package"].as_str().unwrap())
         .collect();
@@ -153,7 +157,7 @@ fn a_file_and_the_chain_that_follows() {
         (&5.into(), &serde_json::json!([]))
     );
     let diff = explain(&env, &project, &["--diff", &first.run_id]);
-    let mut actions = diff["actions"].as_array().unwrap().iter();
+    let mut actions = list(&diff["actions"]).iter();
     let base = actions.find(|one| is_of(one, "base", "lib")).unwrap();
     assert_eq!(base["differences"], serde_json::json!([file]), "{base:#}");
     assert_eq!(base["to"]["parts_of"], second.run_id.as_str());
@@ -260,7 +264,7 @@ fn a_failure_names_what_was_not_seen() {
     );
     let _ = env.vx(&project, &["build"]).code(101);
     let report = explain(&env, &project, &[]);
-    let mut actions = report["actions"].as_array().unwrap().iter();
+    let mut actions = list(&report["actions"]).iter();
     let failed = actions.find(|one| one["outcome"] == "failed").unwrap();
     assert_eq!(failed["unseen"], serde_json::json!(["DATABASE_URL"]));
     project.edit(

@@ -10,9 +10,9 @@ use tokio::sync::watch;
 use vx_core::action::{Execution, Exit, OutputStream};
 use vx_core::error::{ServiceError, ServiceResult};
 use vx_core::key::RecordName;
-use vx_core::readset::{Read, ReadSet, Seen, Trace};
+use vx_core::readset::{self, Read, ReadKind, ReadSet, Seen, Trace};
 use vx_core::{ActionResult, Digest, Output};
-use vx_plan::{BuildOutput, Mode};
+use vx_plan::Mode;
 
 use crate::blobs;
 use crate::context::BuildContext;
@@ -21,7 +21,7 @@ use crate::graph::Need;
 use crate::inflight::Progress;
 use crate::keys::{DependencyPart, KeyParts};
 use crate::observe::Observation;
-use crate::payload::Payload;
+use crate::payload::{self, Payload};
 use crate::readsets;
 use crate::resolve::{Resolution, resolve};
 use crate::session::Session;
@@ -50,7 +50,7 @@ pub(crate) enum ExecutionEnd {
         why: String,
     },
     /// The program failed.
-    Failed(Failure),
+    Failed(Box<Failure>),
     /// The store lacks these inputs.
     Lost(Vec<Digest>),
     /// Metadata it was started on did not stand.
@@ -166,9 +166,8 @@ async fn attempt_until_settled(
 ) -> ServiceResult<ExecutionEnd> {
     let context = &job.context;
     let mut learned: BTreeMap<String, String> = BTreeMap::new();
-    let unit = &context.plan.units[job.unit];
-    let declared = &context.plan.packages[unit.package].declared.env;
-    let names: BTreeSet<String> = job.env_names.iter().chain(declared).cloned().collect();
+    let declared = spec::declared(&context.plan, job.unit).env;
+    let names: BTreeSet<String> = job.env_names.iter().cloned().chain(declared).collect();
     let soft = vx_plan::soft_env(&context.plan, job.unit);
     learn(context, &mut learned, &BTreeSet::new(), &names);
     let mut attempt = 0;
@@ -193,7 +192,7 @@ async fn attempt_until_settled(
                 return Ok(ExecutionEnd::Lost(lost));
             }
             Err(ExecutionEnd::Failed(failure)) => {
-                let named = unseen::named(unit.mode, &failure);
+                let named = unseen::named(context.plan.units[job.unit].mode, &failure);
                 if attempt < MAX_ATTEMPTS && learn(context, &mut learned, &prepared.given, &named) {
                     continue;
                 }
@@ -370,7 +369,7 @@ async fn run_once(
     };
     let store = session.store();
     let failure = |stdout, stderr, errors| {
-        Err(ExecutionEnd::Failed(Failure {
+        Err(ExecutionEnd::Failed(Box::new(Failure {
             exit,
             stdout,
             stderr,
@@ -382,7 +381,7 @@ async fn run_once(
                 .iter()
                 .map(|(name, _)| name.clone())
                 .collect(),
-        }))
+        })))
     };
     if !exit.success() {
         let stdout = text(&*store, &outputs, "stdout").await?;
@@ -440,7 +439,7 @@ async fn run_once(
                 return Ok(failure(stdout, stderr, errors));
             }
             let takes_path =
-                marked.iter().any(|name| name == crate::payload::OUT_DIR) || says_path(&output);
+                marked.iter().any(|name| name == payload::OUT_DIR) || payload::says_path(&output);
             let mut set = readsets::of_build_script(checkout, &prepared.spec.cwd, &output);
             if let Some(trace) = &trace {
                 readsets::add_trace(&mut set, trace);
@@ -453,15 +452,6 @@ async fn run_once(
             }))
         }
     }
-}
-
-/// Whether what a build script passes on holds the checkout's place. Search paths do not
-/// count: they only lead to files, whose content is in the keys of those who use them.
-fn says_path(output: &BuildOutput) -> bool {
-    let holds = |text: &String| text.contains(vx_core::places::CHECKOUT);
-    output.env.iter().any(|(_, value)| holds(value))
-        || output.cfgs.iter().any(holds)
-        || output.metadata.iter().any(|(_, value)| holds(value))
 }
 
 async fn text(
@@ -510,10 +500,14 @@ fn observe(
             newest_ns = observation.newest_ns;
             newest = Some(context.places.host_path(&read.place));
         }
-        if let Some(seen) = seen.get(read)
-            && disagreement.is_none()
-            && !readsets::agree(seen, observation)
-        {
+        let agrees = match seen.get(read) {
+            Some(seen) => readsets::agree(seen, observation),
+            // A compiler said that it read this.
+            None => {
+                read.kind != ReadKind::Content || observation.observed != readset::Observed::Absent
+            }
+        };
+        if !agrees && disagreement.is_none() {
             let path = context.places.host_path(&read.place);
             disagreement = Some(path.display().to_string());
         }
@@ -521,7 +515,7 @@ fn observe(
     let (parts, _) = tokio::task::block_in_place(|| {
         context
             .observer()
-            .parts(static_digest, dependencies, set, soft, note)
+            .parts(static_digest, dependencies, set, &soft, note)
     })
     .map_err(|error| ServiceError::Failed(format!("an input could not be read: {error}")))?;
     Ok(Observed {

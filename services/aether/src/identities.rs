@@ -20,11 +20,7 @@ pub(crate) struct Identities {
 }
 
 /// The static part of a unit's action.
-pub(crate) fn static_part<'a>(
-    plan: &'a Plan,
-    unit: usize,
-    identities: &Identities,
-) -> StaticPart<'a> {
+pub(crate) fn static_part(plan: &Plan, unit: usize, identities: &Identities) -> StaticPart {
     let runs_script = plan.units[unit].mode == Mode::RunBuildScript;
     let packages = spec::visible_packages(plan, unit)
         .into_iter()
@@ -42,7 +38,7 @@ pub(crate) fn static_part<'a>(
         schema: KEY_SCHEMA,
         plan: vx_plan::static_part(plan, unit),
         toolchain: identities.toolchain,
-        declared: &plan.packages[plan.units[unit].package].declared,
+        declared: spec::declared(plan, unit),
         packages,
         allowed_env: if runs_script {
             identities.allowed_env.clone()

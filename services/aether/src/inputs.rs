@@ -109,7 +109,7 @@ pub(crate) fn of(context: &BuildContext, unit: usize, parts: &KeyParts) -> Optio
             .iter()
             .map(|(place, digest)| (place.as_str(), *digest))
             .collect(),
-        declared: part.declared,
+        declared: &part.declared,
         dependencies: parts
             .dependencies
             .iter()

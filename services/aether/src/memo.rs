@@ -181,6 +181,7 @@ fn observations(
         checkout: workspace.checkout.clone(),
         cargo_home: workspace.cargo_home.clone(),
         sysroot: workspace.toolchain.sysroot.clone(),
+        repository: Vec::new(),
         sight: None,
         hidden: hidden(workspace, plan),
     };

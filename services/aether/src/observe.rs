@@ -26,6 +26,8 @@ pub(crate) struct Places {
     pub(crate) sysroot: PathBuf,
     /// Directories of the checkout that no action sees, so that no observation does either.
     pub(crate) hidden: Vec<RelPath>,
+    /// Where the checkout's repository is, if it is elsewhere: build scripts see it.
+    pub(crate) repository: Vec<String>,
     /// What actions find; `None` where what is read is read outside of any action.
     pub(crate) sight: Option<Sight>,
 }
@@ -63,8 +65,11 @@ pub(crate) fn observe(cache: &StatCache, places: &Places, read: &Read) -> io::Re
         newest_ns: i128::MIN,
     };
     let path = places.host_path(&read.place);
-    let sight = places.sight.as_ref();
-    if sight.is_some_and(|sight| !sight.shows(&read.place)) {
+    let found = places.sight.as_ref().map(|sight| sight.of(&read.place));
+    if let Some(found) = &found {
+        eye.newest_ns = found.links_ns;
+    }
+    if found.is_some_and(|found| !found.shown) {
         return Ok(Observation {
             observed: match read.kind {
                 ReadKind::Link => eye.link(&path)?,
@@ -156,6 +161,9 @@ impl Eye<'_> {
         let Some(metadata) = present(fs::metadata(path))? else {
             return Ok(Observed::Absent);
         };
+        if metadata.is_file() {
+            self.newest_ns = self.newest_ns.max(Stamp::of(&metadata).newest_ns());
+        }
         let kind = match (metadata.is_file(), metadata.is_dir()) {
             (true, _) => "file",
             (_, true) => "directory",
@@ -300,6 +308,7 @@ mod tests {
             cargo_home: root.join("none"),
             sysroot: root.join("none"),
             hidden: vec![RelPath::new("target").unwrap()],
+            repository: Vec::new(),
             sight: None,
         };
         let read = Read {

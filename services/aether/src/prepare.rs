@@ -157,11 +157,13 @@ impl Preparer {
         let hidden = memo::hidden(&workspace, &plan);
         let packages = plan.packages.iter();
         let declared = packages.flat_map(|package| package.declared.paths.iter().cloned());
-        let declared = declared.collect();
+        let repository = repository(&workspace.checkout);
+        let declared = declared.chain(repository.iter().cloned()).collect();
         let places = Places {
             checkout: workspace.checkout.clone(),
             cargo_home: workspace.cargo_home.clone(),
             sysroot: workspace.toolchain.sysroot.clone(),
+            repository,
             sight: Some(Sight::new(&workspace.checkout, hidden.clone(), declared)),
             hidden,
         };
@@ -307,6 +309,33 @@ impl Preparer {
         );
         graph
     }
+}
+
+/// Where the repository of a checkout is when it is not in there: of a worktree git keeps a part
+/// of its own, and a common one.
+fn repository(checkout: &Path) -> Vec<String> {
+    let read = |path: &Path| std::fs::read_to_string(path).ok();
+    let Some(own) = read(&checkout.join(".git")).and_then(|text| {
+        let named = text.strip_prefix("gitdir:")?.trim();
+        Some(checkout.join(named))
+    }) else {
+        return Vec::new();
+    };
+    let common = read(&own.join("commondir")).map(|text| own.join(text.trim()));
+    let mut paths: Vec<String> = [Some(own), common]
+        .into_iter()
+        .flatten()
+        .filter_map(|path| {
+            std::fs::canonicalize(path)
+                .ok()?
+                .into_os_string()
+                .into_string()
+                .ok()
+        })
+        .filter(|path| !Path::new(path).starts_with(checkout))
+        .collect();
+    paths.sort();
+    paths
 }
 
 fn tree(cache: &StatCache, places: &Places, path: &Path) -> Result<Digest, PrepareError> {

@@ -79,7 +79,7 @@ pub(crate) fn agree(seen: &Seen, observation: &Observation) -> bool {
     match (seen, &observation.observed) {
         (Seen::Absent, observed) => *observed == Observed::Absent,
         (Seen::File { newest_ns }, Observed::Content(_) | Observed::File { .. }) => {
-            i128::from(*newest_ns) == observation.newest_ns
+            i128::from(*newest_ns) <= observation.newest_ns
         }
         (Seen::Directory, Observed::Listing(_) | Observed::Tree(_)) => true,
         (Seen::Directory, Observed::Kind(kind)) => kind == "directory",

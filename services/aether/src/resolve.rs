@@ -155,7 +155,7 @@ fn observe(
                 context.graph.statics[unit],
                 dependencies,
                 set,
-                soft,
+                &soft,
                 |_, _| {},
             )
         });

@@ -8,6 +8,8 @@ use vx_core::RelPath;
 use vx_core::places;
 use vx_core::readset::ReadPlace;
 
+use crate::statcache::Stamp;
+
 /// The parts of the host that actions of one build see.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Sight {
@@ -19,6 +21,22 @@ pub(crate) struct Sight {
     links: Vec<(String, PathBuf)>,
     /// Declared paths that some action sees.
     declared: Vec<String>,
+}
+
+/// How something is found.
+pub(crate) struct Found {
+    /// Whether an action finds it at all.
+    pub(crate) shown: bool,
+    /// The latest time of any link on the way, in nanoseconds since the epoch: one that leads
+    /// elsewhere now is newer than what it leads to.
+    pub(crate) links_ns: i128,
+}
+
+impl Found {
+    const PLAINLY: Self = Self {
+        shown: true,
+        links_ns: i128::MIN,
+    };
 }
 
 impl Sight {
@@ -38,12 +56,12 @@ impl Sight {
         }
     }
 
-    /// Whether an action finds what is at a place.
-    pub(crate) fn shows(&self, place: &ReadPlace) -> bool {
+    /// How an action finds what is at a place.
+    pub(crate) fn of(&self, place: &ReadPlace) -> Found {
         let path = match place {
             ReadPlace::Checkout(path) => path.under(&self.checkout),
             ReadPlace::Host(path) => self.through_links(path),
-            ReadPlace::CargoHome(_) | ReadPlace::Toolchain(_) => return true,
+            ReadPlace::CargoHome(_) | ReadPlace::Toolchain(_) => return Found::PLAINLY,
         };
         // The usual case, in one call: no link on the way.
         let opened = rustix::fs::openat2(
@@ -54,15 +72,29 @@ impl Sight {
             ResolveFlags::NO_SYMLINKS,
         );
         if !matches!(opened, Err(rustix::io::Errno::LOOP)) {
-            return true;
+            return Found::PLAINLY;
         }
-        let Ok(real) = fs::canonicalize(&path) else {
+        let links = path.ancestors().filter_map(|ancestor| {
+            let metadata = fs::symlink_metadata(ancestor).ok()?;
+            metadata
+                .is_symlink()
+                .then(|| Stamp::of(&metadata).newest_ns())
+        });
+        Found {
+            links_ns: links.max().unwrap_or(i128::MIN),
+            shown: self.shows(&path),
+        }
+    }
+
+    /// Whether an action finds what a path with links on the way leads to.
+    fn shows(&self, path: &Path) -> bool {
+        let Ok(real) = fs::canonicalize(path) else {
             // It leads nowhere, for an action as for everybody.
             return true;
         };
         if let Ok(inside) = real.strip_prefix(&self.checkout) {
             let hidden = |hidden: &RelPath| inside.starts_with(hidden.as_str());
-            return !self.hidden.iter().any(hidden) && !self.leads_by_its_path(&path);
+            return !self.hidden.iter().any(hidden) && !self.leads_by_its_path(path);
         }
         let host = places::HOST.iter().map(Path::new);
         host.chain(self.links.iter().map(|(_, real)| real.as_path()))
@@ -117,13 +149,17 @@ mod tests {
         }
         let target = RelPath::new("target").unwrap();
         let sight = Sight::new(&root, vec![target], Vec::new());
-        let shows = |path: &str| sight.shows(&ReadPlace::Checkout(RelPath::new(path).unwrap()));
+        let shows = |path: &str| {
+            sight
+                .of(&ReadPlace::Checkout(RelPath::new(path).unwrap()))
+                .shown
+        };
         for path in ["", "a", "inside", "host", "dangling", "none"] {
             assert!(shows(path), "{path}");
         }
         for path in ["out", "hidden", "absolute"] {
             assert!(!shows(path), "{path}");
         }
-        assert!(sight.shows(&ReadPlace::Host("/bin/sh".to_owned())));
+        assert!(sight.of(&ReadPlace::Host("/bin/sh".to_owned())).shown);
     }
 }

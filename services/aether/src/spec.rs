@@ -7,7 +7,7 @@ use vx_core::action::{
     PackageInput, TreeInput,
 };
 use vx_core::{Digest, places};
-use vx_plan::{CompileInputs, Mode, PackageRoot, Plan, TargetKind};
+use vx_plan::{CompileInputs, Declared, Mode, PackageRoot, Plan, TargetKind};
 
 use crate::context::BuildContext;
 use crate::dependency::Used;
@@ -116,6 +116,12 @@ pub(crate) async fn prepare(
     }
 
     let local = matches!(package.root, PackageRoot::Checkout { .. });
+    let mut declared = declared(plan, unit);
+    if local && this.mode == Mode::RunBuildScript {
+        declared
+            .paths
+            .extend(context.places.repository.iter().cloned());
+    }
     let spec = ActionSpec {
         label: format!(
             "{} {} ({})",
@@ -147,9 +153,9 @@ pub(crate) async fn prepare(
         } else {
             String::new()
         },
-        trace: runs_foreign_code(plan, unit),
-        host_paths: package.declared.paths.clone(),
-        network: package.declared.network && this.mode == Mode::RunBuildScript,
+        trace: runs_foreign_code(plan, unit) || bundles(&inputs),
+        host_paths: declared.paths,
+        network: declared.network,
     };
     Ok(Prepared {
         spec,
@@ -223,6 +229,30 @@ fn collect(context: &BuildContext, unit: usize) -> Collect {
                 name: OUT_DIR.to_owned(),
             },
         },
+    }
+}
+
+/// Whether a build script has a compile look for native libraries: rustc says nothing of what
+/// it bundles.
+fn bundles(inputs: &CompileInputs) -> bool {
+    inputs
+        .build_outputs
+        .values()
+        .any(|output| !output.library_links.is_empty() || !output.library_paths.is_empty())
+}
+
+/// What of its package's declarations an action gets: files where it runs foreign code,
+/// variables where that code is the package's or a macro's, the network for a build script.
+pub(crate) fn declared(plan: &Plan, unit: usize) -> Declared {
+    let this = &plan.units[unit];
+    let declared = &plan.packages[this.package].declared;
+    let runs_script = this.mode == Mode::RunBuildScript;
+    let runs_code = runs_script || !vx_plan::needs(plan, unit).dylib.is_empty();
+    let list = |given: bool, list: &Vec<String>| if given { list.clone() } else { Vec::new() };
+    Declared {
+        env: list(runs_code, &declared.env),
+        paths: list(runs_foreign_code(plan, unit), &declared.paths),
+        network: runs_script && declared.network,
     }
 }
 

@@ -33,7 +33,7 @@ pub fn static_part(plan: &Plan, unit: usize) -> Vec<u8> {
         Mode::RunBuildScript => run_build_script(plan, unit, &nothing),
     };
     for (name, _) in soft_env(plan, unit) {
-        invocation.env.remove(name);
+        invocation.env.remove(&name);
     }
     let part = StaticPart {
         version: PLAN_VERSION,
@@ -47,12 +47,25 @@ pub fn static_part(plan: &Plan, unit: usize) -> Vec<u8> {
 }
 
 /// Variables of a compile that only count if the compiled code names them: what a manifest says
-/// for people, such as its description. rustc reports every variable that `env!` names; a proc
-/// macro can read one without a word, so a compile that loads one has none of these.
-pub fn soft_env(plan: &Plan, unit: usize) -> &[(String, String)] {
+/// for people, such as its description, and the `[env]` tables of the configuration. rustc
+/// reports every variable that `env!` names; a proc macro can read one without a word, and a
+/// linker too, so where one of them runs there are fewer of these, or none.
+pub fn soft_env(plan: &Plan, unit: usize) -> Vec<(String, String)> {
     let this = &plan.units[unit];
     if this.mode != Mode::Compile || !needs(plan, unit).dylib.is_empty() {
-        return &[];
+        return Vec::new();
     }
-    &plan.packages[this.package].metadata_env
+    let mut soft = plan.packages[this.package].metadata_env.clone();
+    if !this.links() {
+        let of_configuration = plan.env.iter().filter(|(name, _)| !steers(name));
+        soft.extend(of_configuration.cloned());
+    }
+    soft
+}
+
+/// Whether a variable may change what a compiler does although no code names it.
+fn steers(name: &str) -> bool {
+    const PREFIXES: &[&str] = &["RUST", "CARGO", "LD_", "LC_"];
+    const NAMES: &[&str] = &["PATH", "LANG", "TMPDIR", "TERM", "SOURCE_DATE_EPOCH"];
+    PREFIXES.iter().any(|prefix| name.starts_with(prefix)) || NAMES.contains(&name)
 }

@@ -83,6 +83,12 @@ pub(super) fn between_runs(history: &History, from: &Report, to: &Report) -> Dif
 
 type Pair<'a> = (Option<&'a Action>, Option<&'a Action>);
 
+/// Package, unit and what is done with it.
+type Kind<'a> = (&'a str, Option<&'a str>, &'a str);
+
+/// Actions of one kind in the earlier run and in the later one.
+type Group<'a> = (Vec<&'a Action>, Vec<&'a Action>);
+
 /// Actions of the two runs that are the same: by their ids; then by package and unit, then by
 /// the package's name and unit, where no other one comes into question.
 fn pairs<'a>(from: &'a Report, to: &'a Report) -> Vec<Pair<'a>> {
@@ -96,8 +102,7 @@ fn pairs<'a>(from: &'a Report, to: &'a Report) -> Vec<Pair<'a>> {
     let mut taken: HashSet<&str> = partner.keys().copied().collect();
     let names: [fn(&Action) -> &str; 2] = [|one| &one.package, Action::package_name];
     for name in names {
-        let mut groups: BTreeMap<(&str, Option<&str>, &str), (Vec<&Action>, Vec<&Action>)> =
-            BTreeMap::new();
+        let mut groups: BTreeMap<Kind<'_>, Group<'_>> = BTreeMap::new();
         let group = |one: &'a Action| (name(one), one.unit.as_deref(), one.kind.as_str());
         for one in &from.actions {
             if !partner.contains_key(one.id.as_str()) {

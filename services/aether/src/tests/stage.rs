@@ -166,6 +166,7 @@ impl Stage {
                 cargo_home: self.checkout.path().join("no-cargo-home"),
                 sysroot: "/".into(),
                 hidden: vec![RelPath::new("target").unwrap()],
+                repository: Vec::new(),
                 sight: None,
             },
             workspace: self.checkout.path().to_owned(),

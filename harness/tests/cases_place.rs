@@ -1,0 +1,278 @@
+//! Where a checkout lies: it can be moved, copied and renamed, and only what took in its place
+//! is compiled again for that.
+
+use vx_harness::{Env, Project};
+
+/// A workspace whose program prints an expression; the helper's function says where it is.
+fn printing(expression: &str) -> String {
+    format!(
+        r#"
+        //- /Cargo.toml
+        [workspace]
+        members = ["app", "helper"]
+        resolver = "3"
+        //- /app/Cargo.toml
+        [package]
+        name = "app"
+        version = "0.1.0"
+        edition = "2024"
+        [dependencies]
+        helper = {{ path = "../helper" }}
+        //- /app/fixtures/words.txt
+        words-1
+        //- /app/src/main.rs
+        fn main() {{ println!("{{}}", {expression}); }}
+        //- /helper/Cargo.toml
+        [package]
+        name = "helper"
+        version = "0.1.0"
+        edition = "2024"
+        //- /helper/src/lib.rs
+        pub const WORD: &str = "word";
+        #[inline(never)]
+        pub fn file() -> &'static str {{ file!() }}
+        "#
+    )
+}
+
+/// Moves a project to a directory nobody has used, and gives it there.
+fn moved(env: &Env, project: &Project) -> Project {
+    let to = env.fresh_path("moved").join("deeper/checkout");
+    std::fs::create_dir_all(to.parent().expect("a joined path has a parent"))
+        .and_then(|()| std::fs::rename(project.path(), &to))
+        .expect("the environment is ours");
+    Project::at(to)
+}
+
+#[test]
+fn a_checkout_that_moves() {
+    let env = Env::new();
+    let mut app = env.cases(&printing("[helper::WORD, helper::file()].join(\" \")"));
+    let words = "word helper/src/lib.rs";
+    app.build("first build")
+        .builds(["app", "helper"])
+        .prints(words);
+    let copy = env.copy(app.project());
+    app.at(copy)
+        .build("checkout copied")
+        .builds([])
+        .prints(words);
+    let mut app = app.at(moved(&env, app.project()));
+    app.build("checkout moved").builds([]).prints(words);
+    let renamed = app.project().path().with_file_name("renamed");
+    std::fs::rename(app.project().path(), &renamed).expect("the environment is ours");
+    let mut app = app.at(Project::at(&renamed));
+    app.build("checkout renamed").builds([]).prints(words);
+    let link = renamed.with_file_name("link");
+    std::os::unix::fs::symlink("renamed", &link).expect("the environment is ours");
+    app.at(Project::at(&link))
+        .build("checkout reached through a link")
+        .builds([])
+        .prints(words);
+    app.change("an edit where it lies now", |p| {
+        p.edit("helper/src/lib.rs", "\"word\"", "\"other\"");
+    })
+    .builds(["app", "helper"])
+    .prints("other helper/src/lib.rs");
+}
+
+#[test]
+fn outputs_that_were_taken_away() {
+    let env = Env::new();
+    let mut app = env.cases(&printing("helper::WORD"));
+    app.build("first build").builds(["app", "helper"]);
+    app.change("the program removed", |p| {
+        std::fs::remove_file(p.output("debug", "app")).expect("it was built");
+    })
+    .builds([])
+    .prints("word");
+    app.change("the program overwritten", |p| {
+        std::fs::write(p.output("debug", "app"), "#!/bin/sh\necho other\n")
+            .expect("the project is ours");
+    })
+    .builds([])
+    .prints("word");
+    app.change(".vx removed", |p| p.remove(".vx"))
+        .builds([])
+        .prints("word");
+}
+
+#[test]
+fn a_program_that_names_its_package() {
+    let env = Env::new();
+    let mut first = env.cases(&printing("env!(\"CARGO_MANIFEST_DIR\")"));
+    let place = |project: &Project| project.join("app").display().to_string();
+    // Once where everything has a fixed place, and again where the checkout is.
+    let at = place(first.project());
+    first
+        .build("the package's place named")
+        .builds(["app", "app", "helper"])
+        .prints(&at);
+    first.build("nothing changed").builds([]).prints(&at);
+    let mut second = first.at(env.copy(first.project()));
+    let there = place(second.project());
+    second
+        .build("the package's place named: a copy")
+        .builds(["app"])
+        .prints(&there);
+    first
+        .build("the package's place named: the first is as it was")
+        .builds([])
+        .prints(&at);
+    let mut third = second.at(moved(&env, second.project()));
+    let there = place(third.project());
+    third
+        .build("the package's place named: moved")
+        .builds(["app"])
+        .prints(&there);
+}
+
+#[test]
+fn a_helper_that_names_its_package() {
+    let env = Env::new();
+    let mut first = env.cases(&printing("helper::place()"));
+    first.project().write(
+        "helper/src/lib.rs",
+        "#[inline(never)]\npub fn place() -> &'static str { env!(\"CARGO_MANIFEST_DIR\") }\n",
+    );
+    let place = |project: &Project| project.join("helper").display().to_string();
+    let at = place(first.project());
+    let _ = first
+        .build("a dependency's place named")
+        .builds(["app", "helper", "helper"])
+        .prints(&at);
+    let mut second = first.at(env.copy(first.project()));
+    let there = place(second.project());
+    second
+        .build("a dependency's place named: a copy")
+        .builds(["app", "helper"])
+        .prints(&there);
+    first
+        .build("a dependency's place named: the first is as it was")
+        .builds([])
+        .prints(&at);
+}
+
+#[test]
+fn fixtures_that_are_opened_when_it_runs() {
+    let env = Env::new();
+    let mut app = env.cases(&printing(
+        "std::fs::read_to_string(concat!(env!(\"CARGO_MANIFEST_DIR\"), \"/fixtures/words.txt\")).unwrap().trim()",
+    ));
+    app.build("fixtures opened at run time")
+        .builds(["app", "app", "helper"])
+        .prints("words-1");
+    app.change("a fixture edited, which no compile reads", |p| {
+        p.write("app/fixtures/words.txt", "words-2\n");
+    })
+    .unlike_cargo()
+    .builds([])
+    .prints("words-2");
+    let copy = env.copy(app.project());
+    copy.write("app/fixtures/words.txt", "words-3\n");
+    app.at(copy)
+        .build("a copy opens its own fixtures")
+        .builds(["app"])
+        .prints("words-3");
+}
+
+#[test]
+fn directories_above_out_dir() {
+    let env = Env::new();
+    let mut app = env.cases(&printing(
+        "{ let up = |n| std::path::Path::new(env!(\"OUT_DIR\")).ancestors().nth(n)\
+         .and_then(|path| path.file_name()).and_then(|name| name.to_str()).unwrap(); \
+         [up(0), up(2), up(3), env!(\"UP\")].join(\" \") }",
+    ));
+    app.project().write(
+        "app/build.rs",
+        "fn main() {\n    println!(\"cargo::rerun-if-changed=build.rs\");\n    \
+         let out = std::env::var(\"OUT_DIR\").unwrap();\n    \
+         let up = std::path::Path::new(&out).ancestors().nth(3).unwrap();\n    \
+         assert!(up.is_dir());\n    \
+         println!(\"cargo::rustc-env=UP={}\", up.file_name().unwrap().to_str().unwrap());\n}\n",
+    );
+    app.build("OUT_DIR's ancestors")
+        .runs_scripts_of(["app"])
+        .builds(["app", "build_script_build", "helper"])
+        .prints("out build debug debug");
+    let copy = env.copy(app.project());
+    app.at(copy)
+        .build("OUT_DIR's ancestors: a copy")
+        .builds([])
+        .prints("out build debug debug");
+    app.build("OUT_DIR's ancestors: another profile")
+        .with(&["--release"])
+        .runs_scripts_of(["app"])
+        .builds(["app", "build_script_build", "helper"])
+        .prints("out build release release");
+}
+
+/// Some scripts leave what a program wants beside it, three directories above `OUT_DIR`. It is
+/// not kept, as nothing is that a script writes elsewhere; but it can be written.
+#[test]
+#[ignore = "above OUT_DIR nothing can be written"]
+fn a_script_that_writes_above_out_dir() {
+    let env = Env::new();
+    let mut app = env.cases(&printing("helper::WORD"));
+    app.project().write(
+        "app/build.rs",
+        "fn main() {\n    println!(\"cargo::rerun-if-changed=build.rs\");\n    \
+         let out = std::env::var(\"OUT_DIR\").unwrap();\n    \
+         let up = std::path::Path::new(&out).ancestors().nth(3).unwrap();\n    \
+         std::fs::write(up.join(\"beside-the-program.txt\"), \"x\").unwrap();\n}\n",
+    );
+    app.build("a file written three directories above OUT_DIR")
+        .runs_scripts_of(["app"])
+        .builds(["app", "build_script_build", "helper"])
+        .prints("word");
+}
+
+#[test]
+#[ignore = "OUT_DIR is at no place outside of actions"]
+fn files_of_out_dir_that_are_opened_when_it_runs() {
+    let env = Env::new();
+    let mut app = env.cases(&printing(
+        "std::fs::read_to_string(concat!(env!(\"OUT_DIR\"), \"/words.txt\")).unwrap().trim()",
+    ));
+    app.project().write(
+        "app/build.rs",
+        "fn main() {\n    println!(\"cargo::rerun-if-changed=build.rs\");\n    \
+         let out = std::env::var(\"OUT_DIR\").unwrap();\n    \
+         std::fs::write(format!(\"{out}/words.txt\"), \"made\").unwrap();\n}\n",
+    );
+    app.build("OUT_DIR opened at run time")
+        .runs_scripts_of(["app"])
+        .builds(["app", "build_script_build", "helper"])
+        .prints("made");
+}
+
+#[test]
+fn a_script_that_says_where_it_is() {
+    let env = Env::new();
+    let mut first = env.cases(&printing("env!(\"WHERE\")"));
+    first.project().write(
+        "app/build.rs",
+        "fn main() {\n    println!(\"cargo::rerun-if-changed=build.rs\");\n    \
+         println!(\"cargo::rustc-env=WHERE={}\", std::env::var(\"CARGO_MANIFEST_DIR\").unwrap());\n}\n",
+    );
+    let place = |project: &Project| project.join("app").display().to_string();
+    let at = place(first.project());
+    // The script's action is one in the report, though it ran twice.
+    first
+        .build("a script says its place")
+        .runs_scripts_of(["app"])
+        .builds(["app", "build_script_build", "helper"])
+        .prints(&at);
+    let mut second = first.at(env.copy(first.project()));
+    let there = place(second.project());
+    second
+        .build("a script says its place: a copy")
+        .runs_scripts_of(["app"])
+        .builds(["app"])
+        .prints(&there);
+    first
+        .build("a script says its place: the first is as it was")
+        .builds([])
+        .prints(&at);
+}
