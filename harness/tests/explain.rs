@@ -221,12 +221,12 @@ fn flags_features_declarations_and_the_toolchain() {
     let _ = env.build(&project);
 
     project.edit(
-        "base/Cargo.toml",
+        "top/Cargo.toml",
         "edition",
         "metadata.vx.env = [\"VX_TEST_DECLARED\"]\nedition",
     );
-    env.build(&project).report.assert_built(["base"]);
-    let found = differences(&env, &project, "base", "lib");
+    env.build(&project).report.assert_built(["top"]);
+    let found = differences(&env, &project, "top", "build script run");
     let declared = serde_json::json!({"kind": "declared", "what": "env",
                                       "name": "VX_TEST_DECLARED", "change": "new"});
     assert_tells(&found, &declared);
