@@ -3,10 +3,11 @@
 //! The file is the orchestrator's; its schema is documented there and only grows within a
 //! version. Unknown fields are passed over, so an older vx reads what it knows.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use vx_core::orchestrator::{ActionOutcome, Totals};
 use vx_core::readset::Read;
@@ -49,6 +50,13 @@ pub(crate) struct Report {
     pub(crate) plan: Option<String>,
 }
 
+impl Report {
+    /// The action of this id.
+    pub(crate) fn action(&self, id: &str) -> Option<&Action> {
+        self.actions.iter().find(|action| action.id == id)
+    }
+}
+
 /// One action.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Action {
@@ -65,6 +73,9 @@ pub(crate) struct Action {
     /// What became of it, where that is known.
     #[serde(default)]
     pub(crate) outcome: Option<ActionOutcome>,
+    /// What its result is stored under.
+    #[serde(default)]
+    pub(crate) key: Option<String>,
     /// Why it was not a hit.
     #[serde(default)]
     pub(crate) reason: Option<String>,
@@ -74,9 +85,36 @@ pub(crate) struct Action {
     /// What its key was made of, where it ran.
     #[serde(default)]
     pub(crate) parts: Option<Parts>,
+    /// What stands behind the digests in there.
+    #[serde(default)]
+    pub(crate) inputs: Option<Inputs>,
+    /// Why its program was run again before its result stood.
+    #[serde(default)]
+    pub(crate) again: Vec<String>,
+    /// Why its result serves that build alone.
+    #[serde(default)]
+    pub(crate) unpublished: Option<String>,
     /// How long it ran.
     #[serde(default)]
     pub(crate) duration_ms: f64,
+}
+
+impl Action {
+    /// The package's name alone.
+    pub(crate) fn package_name(&self) -> &str {
+        self.package.split(' ').next().unwrap_or_default()
+    }
+
+    /// The package and what of it, for people.
+    pub(crate) fn label(&self) -> String {
+        let of = self.unit.as_ref().unwrap_or(&self.kind);
+        format!("{} ({of})", self.package)
+    }
+
+    /// Whether it ran in that build.
+    pub(crate) fn built(&self) -> bool {
+        self.outcome == Some(ActionOutcome::Built)
+    }
 }
 
 /// What a key was made of. Only whether things are the same matters here, so digests and
@@ -96,6 +134,65 @@ pub(crate) struct Parts {
     pub(crate) checkout: Option<String>,
 }
 
+/// What stands behind the digests of a key.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Inputs {
+    /// Of vx's keys and plans.
+    pub(crate) versions: Vec<u32>,
+    /// The package without a place.
+    pub(crate) package_id: String,
+    /// The profile's name.
+    pub(crate) profile: String,
+    /// The triple it is for; none is the host.
+    pub(crate) target: Option<String>,
+    /// The compiler's version.
+    pub(crate) rustc: String,
+    /// The toolchain's content.
+    pub(crate) toolchain: String,
+    /// The program and its arguments.
+    pub(crate) argv: Vec<Shown>,
+    /// Where it runs.
+    pub(crate) cwd: String,
+    /// What cargo sets.
+    pub(crate) env: BTreeMap<String, Shown>,
+    /// The caller's variables that build scripts see.
+    pub(crate) allowed_env: BTreeMap<String, Shown>,
+    /// Variables that were named and are set.
+    pub(crate) named_env: BTreeMap<String, Shown>,
+    /// Packages by their places.
+    pub(crate) packages: BTreeMap<String, String>,
+    /// What `metadata.vx` declares.
+    pub(crate) declared: Declared,
+    /// The action that each dependency among the parts is of.
+    pub(crate) dependencies: Vec<Option<String>>,
+}
+
+/// What `metadata.vx` declares.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Declared {
+    /// Variables.
+    pub(crate) env: Vec<String>,
+    /// Paths.
+    pub(crate) paths: Vec<String>,
+    /// The network.
+    pub(crate) network: bool,
+}
+
+/// A value, or a digest where it may be a secret.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
+#[serde(untagged)]
+pub(crate) enum Shown {
+    /// Itself.
+    Value(String),
+    /// What tells it from others.
+    Digest {
+        /// Hexadecimal digits.
+        digest: String,
+    },
+}
+
 /// One output of a dependency.
 #[derive(Debug, Deserialize)]
 pub(crate) struct DependencyPart {
@@ -106,45 +203,8 @@ pub(crate) struct DependencyPart {
 }
 
 /// Where the reports of a workspace are.
-fn runs(workspace: &Path) -> PathBuf {
+pub(crate) fn runs(workspace: &Path) -> PathBuf {
     workspace.join(".vx/runs")
-}
-
-/// The reports that are older than a run, newest first: names sort by time.
-pub(crate) fn older(workspace: &Path, run: &str) -> impl Iterator<Item = Report> + use<> {
-    let directory = runs(workspace);
-    let own = format!("{run}.json");
-    let mut names: Vec<String> = std::fs::read_dir(&directory)
-        .into_iter()
-        .flatten()
-        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-        .filter(|name| name.ends_with(".json") && *name < own)
-        .collect();
-    names.sort_unstable_by(|a, b| b.cmp(a));
-    names.into_iter().filter_map(move |name| {
-        let path = directory.join(name);
-        // One that went in the meantime, or that another vx wrote, has nothing to tell.
-        parse(&read(&path).ok()?, &path).ok()
-    })
-}
-
-/// Where the report of a run is: the newest for none.
-pub(crate) fn path(workspace: &Path, run: Option<&str>) -> CommandResult<PathBuf> {
-    let runs = runs(workspace);
-    let Some(run) = run else {
-        return Ok(runs.join("latest"));
-    };
-    let plain = !run.is_empty()
-        && run
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'));
-    if !plain {
-        return Err(
-            CommandError::failure(format!("`{run}` is not the name of a run"))
-                .help(format!("see the file names in {}", runs.display())),
-        );
-    }
-    Ok(runs.join(format!("{run}.json")))
 }
 
 /// A report's text.
@@ -188,22 +248,6 @@ pub(crate) fn parse(text: &str, path: &Path) -> CommandResult<Report> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_run_is_a_name_and_not_a_path() {
-        let workspace = Path::new("/w");
-        assert_eq!(
-            path(workspace, None).unwrap(),
-            Path::new("/w/.vx/runs/latest")
-        );
-        assert_eq!(
-            path(workspace, Some("20250101-1")).unwrap(),
-            Path::new("/w/.vx/runs/20250101-1.json")
-        );
-        for bad in ["", "../x", "a/b", "a.json"] {
-            assert!(path(workspace, Some(bad)).is_err(), "{bad:?}");
-        }
-    }
 
     #[test]
     fn a_newer_schema_is_refused_and_named() {

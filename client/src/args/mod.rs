@@ -225,13 +225,30 @@ pub(crate) struct ManifestArgs {
 /// `vx explain`.
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct ExplainArgs {
-    /// Print the report itself
+    /// Print JSON: the report with what differed, or what --why and --diff found
     #[arg(long)]
     pub(crate) json: bool,
 
-    /// A run other than the last: a file name in `.vx/runs`, less `.json`
-    #[arg(long, value_name = "ID")]
+    /// A run other than the last: `previous`, or a file name in `.vx/runs`, less `.json`
+    #[arg(long, value_name = "RUN")]
     pub(crate) run: Option<String>,
+
+    /// The newest run in which something was built
+    #[arg(long, conflicts_with = "run")]
+    pub(crate) last_miss: bool,
+
+    /// Follow the causes of a package's builds to the first: a name, or name@version
+    #[arg(long, value_name = "PACKAGE")]
+    pub(crate) why: Option<String>,
+
+    /// Say what differs between two runs; the second is the last unless it is named
+    #[arg(
+        long,
+        value_name = "RUN",
+        num_args = 1..=2,
+        conflicts_with_all = ["run", "last_miss", "why"]
+    )]
+    pub(crate) diff: Vec<String>,
 
     /// Which workspace.
     #[command(flatten)]

@@ -1,22 +1,30 @@
 //! `vx explain`: a build's report, as it is or told to a person.
 
-mod changed;
+mod arguments;
+mod compare;
+mod diff;
+mod difference;
+mod history;
+mod nearest;
+mod told;
+mod why;
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::time::Duration;
 
+use serde::Serialize;
 use serde_json::Value;
-use vx_core::orchestrator::ActionOutcome;
 
+use self::history::History;
+use self::nearest::Explained;
 use super::Context;
 use crate::args::ExplainArgs;
 use crate::error::{CommandError, CommandResult};
 use crate::output;
-use crate::report::{self, Action, Report};
+use crate::report::{self, Report};
 use crate::request::Schedule;
 
-/// Prints a report of the workspace that the caller is in.
+/// Prints what is asked of the reports of the workspace that the caller is in.
 pub(crate) async fn run(context: Context<'_>, args: &ExplainArgs) -> CommandResult {
     let request = context
         .caller
@@ -26,177 +34,179 @@ pub(crate) async fn run(context: Context<'_>, args: &ExplainArgs) -> CommandResu
         .locate(request)
         .await
         .map_err(|error| CommandError::service("looking for the workspace", &error))?;
-    let workspace = Path::new(&project.workspace);
-    let path = report::path(workspace, args.run.as_deref())?;
-    let text = report::read(&path)?;
+    let history = History::of(Path::new(&project.workspace));
+    output::answer(&answer(&history, args)?)
+}
+
+fn answer(history: &History, args: &ExplainArgs) -> CommandResult<String> {
+    if let Some(from) = args.diff.first() {
+        let (from, to) = ends(history, from, args.diff.get(1))?;
+        let diff = diff::between_runs(history, history.report(&from)?, history.report(&to)?);
+        return Ok(if args.json {
+            json(&diff)
+        } else {
+            diff::told(&diff)
+        });
+    }
+    let run = chosen(history, args)?;
+    if let Some(package) = &args.why {
+        let why = why::follow(history, history.report(&run)?, package)?;
+        return Ok(if args.json {
+            json(&why)
+        } else {
+            why::told(&why)
+        });
+    }
+    let explain = |report: &Report| explained(history, report);
     if args.json {
-        return output::answer(&text);
+        let text = report::read(&history.path(&run))?;
+        // One of a newer vx is printed as it is.
+        return Ok(match history.report(&run) {
+            Ok(report) => with_explanations(&text, &explain(report)).unwrap_or(text),
+            Err(_) => text,
+        });
     }
-    let report = report::parse(&text, &path)?;
-    output::answer(&told(&report, &changed::inputs(workspace, &report)))
+    let report = history.report(&run)?;
+    Ok(told::told(report, &explain(report)))
 }
 
-/// A report in words: what did not come from the store, why, and what was moved.
-fn told(report: &Report, changed: &HashMap<String, String>) -> String {
-    let ended = if report.success {
-        "succeeded"
-    } else {
-        "failed"
-    };
-    let mut text = format!(
-        "Run {} {ended} in {}\nActions {}\n",
-        report.run_id,
-        milliseconds(report.duration_ms),
-        output::totals(&report.totals),
-    );
-    match report.plan.as_deref() {
-        Some("memo") => text.push_str("Plan remembered\n"),
-        Some(source) => text.push_str(&format!("Plan made by {source}\n")),
-        None => {}
+/// The run that is asked about.
+fn chosen(history: &History, args: &ExplainArgs) -> CommandResult<String> {
+    if args.last_miss {
+        return history
+            .last_miss()
+            .map(|report| report.run_id.clone())
+            .ok_or_else(|| {
+                CommandError::failure("no run that is kept built anything")
+                    .help("`vx explain` tells of the last run")
+            });
     }
-    for error in &report.errors {
-        text.push_str(&format!("\nerror: {}\n", error.trim_end()));
+    history.resolve(args.run.as_deref().unwrap_or("latest"))
+}
+
+/// The two runs that are compared. Without a second one it is the last; the last alone is
+/// compared with the one before it.
+fn ends(history: &History, from: &str, to: Option<&String>) -> CommandResult<(String, String)> {
+    let to = history.resolve(to.map_or("latest", String::as_str))?;
+    let mut from = history.resolve(from)?;
+    if from == to {
+        from = history.resolve("previous")?;
     }
-    for (title, outcome) in [
-        ("Failed", ActionOutcome::Failed),
-        ("Built", ActionOutcome::Built),
-        ("Waited for another build", ActionOutcome::Waited),
-        ("Skipped", ActionOutcome::Skipped),
-    ] {
-        let actions: Vec<&Action> = report
-            .actions
-            .iter()
-            .filter(|action| action.outcome == Some(outcome))
-            .collect();
-        if !actions.is_empty() {
-            text.push_str(&format!("\n{title}\n"));
-            for action in actions {
-                text.push_str(&action_line(action, changed.get(&action.id)));
-            }
+    Ok((from, to))
+}
+
+/// Why each action that ran did, by its id.
+fn explained(history: &History, report: &Report) -> HashMap<String, Explained> {
+    report
+        .actions
+        .iter()
+        .filter(|action| action.built())
+        .filter_map(|action| {
+            let explained = nearest::explain(history, report, action)?;
+            Some((action.id.clone(), explained))
+        })
+        .collect()
+}
+
+/// A report with the explanations in its actions.
+fn with_explanations(text: &str, explained: &HashMap<String, Explained>) -> Option<String> {
+    let mut report: Value = serde_json::from_str(text).ok()?;
+    for action in report.get_mut("actions")?.as_array_mut()? {
+        let id = action.get("id").and_then(Value::as_str);
+        if let Some(explained) = id.and_then(|id| explained.get(id)) {
+            let explained = serde_json::to_value(explained).ok()?;
+            action
+                .as_object_mut()?
+                .insert("explained".to_owned(), explained);
         }
     }
-    let mut moved = Vec::new();
-    flatten("", &report.transfer, &mut moved);
-    if !moved.is_empty() {
-        text.push_str("\nMoved\n");
-        for (name, value) in moved {
-            text.push_str(&format!("  {name}: {value}\n"));
-        }
-    }
+    Some(json(&report))
+}
+
+fn json(value: &impl Serialize) -> String {
+    let mut text = serde_json::to_string_pretty(value).expect("plain values always serialise");
+    text.push('\n');
     text
-}
-
-fn action_line(action: &Action, changed: Option<&String>) -> String {
-    let mut line = format!(
-        "  {:>8}  {}",
-        milliseconds(action.duration_ms),
-        action.package,
-    );
-    match &action.unit {
-        Some(unit) => line.push_str(&format!(" ({unit})")),
-        None => line.push_str(&format!(" ({})", action.kind)),
-    }
-    let reason = action.reason.as_deref().and_then(|reason| match reason {
-        "new" => Some("not built before"),
-        // Which one says more than that one did.
-        "changed" => changed.is_none().then_some("an input changed"),
-        "lost" => Some("its result was lost from the store"),
-        "path" => Some("its output has the checkout's path in it"),
-        other => Some(other),
-    });
-    let waited = action.waited_for.as_ref().map(|run| format!("run {run}"));
-    let notes: Vec<&str> = [reason, changed.map(String::as_str), waited.as_deref()]
-        .into_iter()
-        .flatten()
-        .filter(|note| !note.is_empty())
-        .collect();
-    if !notes.is_empty() {
-        line.push_str(&format!(": {}", notes.join("; ")));
-    }
-    line.push('\n');
-    line
-}
-
-/// The numbers in `value` by name, bytes as such.
-fn flatten(name: &str, value: &Value, into: &mut Vec<(String, String)>) {
-    match value {
-        Value::Object(fields) => {
-            for (field, value) in fields {
-                let field = field.trim_end_matches("_bytes").replace('_', " ");
-                let name = if name.is_empty() {
-                    field
-                } else {
-                    format!("{name}, {field}")
-                };
-                flatten(&name, value, into);
-            }
-        }
-        Value::Array(items) => {
-            for item in items {
-                let label = item.get("peer").and_then(Value::as_str).unwrap_or(name);
-                flatten(label, item, into);
-            }
-        }
-        Value::Number(number) => match number.as_u64() {
-            Some(bytes) => into.push((name.to_owned(), output::bytes(bytes))),
-            None => into.push((name.to_owned(), number.to_string())),
-        },
-        Value::Null | Value::Bool(_) | Value::String(_) => {}
-    }
-}
-
-fn milliseconds(duration: f64) -> String {
-    let seconds = (duration / 1000.0).max(0.0);
-    output::elapsed(Duration::try_from_secs_f64(seconds).unwrap_or_default())
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
-    #[test]
-    fn it_says_what_was_built_and_why() {
-        let text = r#"{
-            "schema": 1, "run_id": "r-1", "success": true, "duration_ms": 830, "added": [],
-            "plan": "memo", "errors": [],
-            "totals": {"actions": 3, "hit": 1, "built": 1, "waited": 1, "failed": 0, "skipped": 0},
-            "actions": [
-                {"id": "m", "package": "memchr 2.7.4", "unit": "lib", "kind": "compile",
-                 "outcome": "hit", "key": "aa", "reason": null, "duration_ms": 0},
-                {"id": "r", "package": "ripgrep 15.1.0", "unit": "bin \"rg\"",
-                 "kind": "compile", "outcome": "built", "key": "bb", "reason": "changed",
-                 "duration_ms": 810.5},
-                {"id": "g", "package": "globset 0.4.18", "kind": "compile",
-                 "outcome": "waited", "key": "cc", "waited_for": "r-0", "duration_ms": 12}
-            ],
-            "transfer": {"direct_bytes": 3145728, "relayed_bytes": 0, "placed_bytes": 1024}
-        }"#;
-        let report = report::parse(text, Path::new("r")).unwrap();
-        let changed = HashMap::from([("r".to_owned(), "main.rs changed".to_owned())]);
-        assert_eq!(
-            told(&report, &changed),
-            "Run r-1 succeeded in 0.83s
-Actions 3: 1 hit, 1 built, 1 waited for
-Plan remembered
+    /// A report from its JSON.
+    pub(super) fn report(value: Value) -> Report {
+        report::parse(&value.to_string(), Path::new("r")).unwrap()
+    }
 
-Built
-     0.81s  ripgrep 15.1.0 (bin \"rg\"): main.rs changed
+    /// An action that ran on a `src/lib.rs` of this content.
+    pub(super) fn built(id: &str, package: &str, content: u8) -> Value {
+        json!({
+            "id": id, "package": package, "unit": "lib", "kind": "compile",
+            "outcome": "built", "key": format!("key {content}"), "reason": "changed",
+            "parts": {
+                "static_digest": [1],
+                "reads": [[{"place": {"Checkout": "src/lib.rs"}, "kind": "Content"},
+                           {"Content": [content]}]],
+                "dependencies": [], "env": [], "checkout": null,
+            },
+            "inputs": {"profile": "dev", "argv": ["rustc"], "dependencies": []},
+        })
+    }
 
-Waited for another build
-     0.01s  globset 0.4.18 (compile): run r-0
-
-Moved
-  direct: 3.0 MiB
-  relayed: 0 B
-  placed: 1.0 KiB
-"
-        );
+    /// An action that ran on its own unchanged sources and another action's output.
+    pub(super) fn built_with(id: &str, package: &str, on: &str, content: u8) -> Value {
+        let mut action = built(id, package, 0);
+        action["key"] = json!(format!("{id} {content}"));
+        action["parts"]["dependencies"] =
+            json!([{"name": format!("/vx/target/debug/deps/lib{on}.rmeta"), "digest": [content]}]);
+        action["inputs"]["dependencies"] = json!([on]);
+        action
     }
 
     #[test]
-    fn odd_numbers_do_no_harm() {
-        assert_eq!(milliseconds(f64::NAN), "0.00s");
-        assert_eq!(milliseconds(-1.0), "0.00s");
-        assert_eq!(milliseconds(f64::MAX), "0.00s");
+    fn a_report_is_printed_with_why() {
+        let history = History::with(vec![
+            report(json!({"schema": 1, "run_id": "2", "success": true,
+                          "actions": [built("a-1", "a 1.0.0", 2)]})),
+            report(json!({"schema": 1, "run_id": "1", "success": true,
+                          "actions": [built("a-1", "a 1.0.0", 1)]})),
+        ]);
+        let found = explained(&history, history.report("2").unwrap());
+        let text = json!({"actions": [{"id": "a-1"}, {"id": "b-1"}]}).to_string();
+        let told: Value = serde_json::from_str(&with_explanations(&text, &found).unwrap()).unwrap();
+        assert_eq!(
+            told["actions"][0]["explained"],
+            json!({"against": "1", "differences": [
+                {"kind": "path", "path": "src/lib.rs", "what": "content", "change": "changed"},
+            ]})
+        );
+        assert!(told["actions"][1].get("explained").is_none());
+    }
+
+    #[test]
+    fn runs_are_found_by_words_and_ids() {
+        let run = |id: &str| report(json!({"schema": 1, "run_id": id, "success": true}));
+        let history = History::with(vec![run("3"), run("2"), run("1")]);
+        let two = |from: &str, to: Option<&str>| {
+            ends(&history, from, to.map(str::to_owned).as_ref()).unwrap()
+        };
+        assert_eq!(two("1", None), ("1".to_owned(), "3".to_owned()));
+        assert_eq!(two("latest", None), ("2".to_owned(), "3".to_owned()));
+        assert_eq!(two("1", Some("previous")), ("1".to_owned(), "2".to_owned()));
+        let error = history.resolve("../x").unwrap_err();
+        assert!(error.causes[0].contains("3, 2, 1"), "{error:?}");
+        assert!(error.help.is_some());
+        assert!(
+            chosen(
+                &history,
+                &ExplainArgs {
+                    last_miss: true,
+                    ..Default::default()
+                }
+            )
+            .is_err()
+        );
     }
 }

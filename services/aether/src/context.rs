@@ -8,6 +8,7 @@ use tokio::sync::Semaphore;
 use vx_plan::Plan;
 
 use crate::graph::Graph;
+use crate::identities::Identities;
 use crate::inflight::InFlight;
 use crate::keys::{HostSeen, Observer};
 use crate::observe::Places;
@@ -39,6 +40,8 @@ pub(crate) struct BuildContext {
     pub(crate) plan: Arc<Plan>,
     /// The plan as the scheduler sees it.
     pub(crate) graph: Arc<Graph>,
+    /// What static parts depend on beside the plan.
+    pub(crate) identities: Arc<Identities>,
     /// Where things are on this host.
     pub(crate) places: Places,
     /// The workspace's root directory on this host.
@@ -66,6 +69,8 @@ pub(crate) struct BuildParts {
     pub(crate) plan: Arc<Plan>,
     /// See [`BuildContext::graph`].
     pub(crate) graph: Arc<Graph>,
+    /// See [`BuildContext::identities`].
+    pub(crate) identities: Arc<Identities>,
     /// See [`BuildContext::places`].
     pub(crate) places: Places,
     /// See [`BuildContext::workspace`].
@@ -88,6 +93,7 @@ impl BuildContext {
             shared: parts.shared,
             plan: parts.plan,
             graph: parts.graph,
+            identities: parts.identities,
             places: parts.places,
             workspace: parts.workspace,
             sysroot: parts.sysroot,

@@ -24,6 +24,8 @@ pub(crate) struct Finished {
     pub(crate) result: ActionResult,
     /// The payload, decoded.
     pub(crate) payload: Payload,
+    /// Why its program was run again before this was settled, once for each time.
+    pub(crate) again: Vec<String>,
     /// Why earlier runs of the action were found to differ by themselves.
     pub(crate) unstable: BTreeSet<Cause>,
 }

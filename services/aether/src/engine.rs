@@ -174,6 +174,7 @@ impl Engine {
                 shared: self.shared.clone(),
                 plan: prepared.plan,
                 graph: prepared.graph,
+                identities: prepared.identities,
                 places: prepared.places,
                 workspace: workspace.clone(),
                 sysroot: prepared.workspace.toolchain.sysroot.clone(),

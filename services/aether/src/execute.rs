@@ -11,7 +11,7 @@ use vx_core::error::{ServiceError, ServiceResult};
 use vx_core::key::RecordName;
 use vx_core::readset::{ReadSet, Trace};
 use vx_core::{ActionResult, Digest, Output};
-use vx_plan::{BuildOutput, Mode};
+use vx_plan::Mode;
 
 use crate::afterwards::{self, Afterwards};
 use crate::blobs;
@@ -19,13 +19,14 @@ use crate::context::BuildContext;
 use crate::dependency::{self, Finished, Used};
 use crate::graph::Need;
 use crate::inflight::Progress;
-use crate::payload::Payload;
+use crate::payload::{self, Payload};
 use crate::readsets;
 use crate::resolve::{Resolution, resolve};
 use crate::session::Session;
 use crate::sources::SourceError;
 use crate::spec::{self, CheckoutPlace, Prepared};
-use crate::statcache::coarse_now_ns;
+use crate::statcache::{coarse_now_ns, until_after};
+use crate::unseen;
 
 /// How often an execution is repeated because of variables it named, or because files changed
 /// under it, before vx goes on without publishing.
@@ -47,7 +48,7 @@ pub(crate) enum ExecutionEnd {
         why: String,
     },
     /// The program failed.
-    Failed(Failure),
+    Failed(Box<Failure>),
     /// The store lacks these inputs.
     Lost(Vec<Digest>),
     /// Metadata it was started on did not stand.
@@ -75,6 +76,8 @@ pub(crate) struct Failure {
     pub(crate) errors: Vec<String>,
     /// The program and its arguments.
     pub(crate) argv: Vec<String>,
+    /// The variables it was given, by name.
+    pub(crate) given: BTreeSet<String>,
 }
 
 /// Metadata of an execution that still runs, on which another was started.
@@ -167,6 +170,7 @@ async fn attempt_until_settled(
     learn(context, &mut learned, &BTreeSet::new(), &names);
     let mut attempt = 0;
     let mut place = job.place;
+    let mut again: Vec<String> = Vec::new();
     let (finished, set, why) = loop {
         attempt += 1;
         let prepared =
@@ -186,7 +190,7 @@ async fn attempt_until_settled(
                 return Ok(ExecutionEnd::Lost(lost));
             }
             Err(ExecutionEnd::Failed(failure)) => {
-                let named = named_in_failure(job, &failure);
+                let named = unseen::named(context.plan.units[job.unit].mode, &failure);
                 if attempt < MAX_ATTEMPTS && learn(context, &mut learned, &prepared.given, &named) {
                     continue;
                 }
@@ -237,6 +241,7 @@ async fn attempt_until_settled(
             && attempt < MAX_ATTEMPTS
         {
             tracing::info!(label = prepared.spec.label, why, "an action runs again");
+            again.push(why.clone());
             until_after(newest_ns).await;
             continue;
         }
@@ -249,6 +254,7 @@ async fn attempt_until_settled(
                 outputs: ran.outputs,
             },
             payload: ran.payload,
+            again,
             unstable: BTreeSet::new(),
         };
         break (finished, set, unsettled.or(incomplete));
@@ -297,22 +303,6 @@ pub(crate) async fn run_again(
             Err(_) => Err("it could not be run again".to_owned()),
         },
     )
-}
-
-/// Waits for the clock that files are stamped with to pass a stamp: only a run that starts
-/// after it can tell that the file did not change under it. A stamp far in the future (the
-/// clock was set back) is not waited for.
-async fn until_after(stamp_ns: i128) {
-    const FURTHEST_NS: i128 = 1_000_000_000;
-    loop {
-        let ahead_ns = stamp_ns - coarse_now_ns();
-        if !(0..FURTHEST_NS).contains(&ahead_ns) {
-            return;
-        }
-        // The clock itself is what is waited for; it goes on by a tick at a time.
-        let wait = u64::try_from(ahead_ns).unwrap_or(0) + 1_000_000;
-        tokio::time::sleep(std::time::Duration::from_nanos(wait)).await;
-    }
 }
 
 /// Adds the values of named variables that are set and not given yet; whether there were any.
@@ -382,13 +372,19 @@ async fn run_once(
     };
     let store = session.store();
     let failure = |stdout, stderr, errors| {
-        Err(ExecutionEnd::Failed(Failure {
+        Err(ExecutionEnd::Failed(Box::new(Failure {
             exit,
             stdout,
             stderr,
             errors,
             argv: prepared.spec.argv.clone(),
-        }))
+            given: prepared
+                .spec
+                .env
+                .iter()
+                .map(|(name, _)| name.clone())
+                .collect(),
+        })))
     };
     if !exit.success() {
         let stdout = text(&*store, &outputs, "stdout").await?;
@@ -446,7 +442,7 @@ async fn run_once(
                 return Ok(failure(stdout, stderr, errors));
             }
             let takes_path =
-                marked.iter().any(|name| name == crate::payload::OUT_DIR) || says_path(&output);
+                marked.iter().any(|name| name == payload::OUT_DIR) || payload::says_path(&output);
             let mut set = readsets::of_build_script(checkout, &prepared.spec.cwd, &output);
             if let Some(trace) = &trace {
                 readsets::add_trace(&mut set, trace);
@@ -461,15 +457,6 @@ async fn run_once(
     }
 }
 
-/// Whether what a build script passes on holds the checkout's place. Search paths do not
-/// count: they only lead to files, whose content is in the keys of those who use them.
-fn says_path(output: &BuildOutput) -> bool {
-    let holds = |text: &String| text.contains(vx_core::places::CHECKOUT);
-    output.env.iter().any(|(_, value)| holds(value))
-        || output.cfgs.iter().any(holds)
-        || output.metadata.iter().any(|(_, value)| holds(value))
-}
-
 async fn text(
     store: &dyn vx_core::Store,
     outputs: &[Output],
@@ -481,29 +468,6 @@ async fn text(
     blobs::read(store, output.blob).await?.ok_or_else(|| {
         ServiceError::Failed(format!("the store lost {name} of an action that just ran"))
     })
-}
-
-/// Variables a failed program says it misses.
-fn named_in_failure(job: &Job, failure: &Failure) -> BTreeSet<String> {
-    let mut names = BTreeSet::new();
-    match job.context.plan.units[job.unit].mode {
-        Mode::RunBuildScript => {
-            let said = vx_plan::parse_failed_output(&failure.stdout);
-            names.extend(said.rerun_if_env_changed);
-        }
-        Mode::Compile => {
-            // rustc writes no dep-info when `env!` fails; its message names the variable.
-            let stderr = String::from_utf8_lossy(&failure.stderr);
-            for rest in stderr.split("environment variable `").skip(1) {
-                if let Some((name, tail)) = rest.split_once('`')
-                    && tail.starts_with(" not defined at compile time")
-                {
-                    names.insert(name.to_owned());
-                }
-            }
-        }
-    }
-    names
 }
 
 async fn prerequisites_stand(job: &Job) -> bool {

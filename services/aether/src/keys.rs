@@ -19,22 +19,22 @@ pub(crate) const KEY_SCHEMA: u32 = 2;
 
 /// What the plan alone says of an action, and what it runs with.
 #[derive(Serialize)]
-pub(crate) struct StaticPart<'a> {
+pub(crate) struct StaticPart {
     /// [`KEY_SCHEMA`].
     pub(crate) schema: u32,
     /// What the plan says: kind, package, command line, environment.
-    pub(crate) plan: &'a [u8],
+    pub(crate) plan: Vec<u8>,
     /// The toolchain's content.
     pub(crate) toolchain: Digest,
     /// What the workspace lets the action see beyond the usual.
-    pub(crate) declared: &'a Declared,
+    pub(crate) declared: Declared,
     /// What the action sees of immutable packages: places, and what names their content.
     pub(crate) packages: Vec<(String, Digest)>,
     /// Variables let through, as they are.
     pub(crate) allowed_env: Vec<(String, String)>,
 }
 
-impl StaticPart<'_> {
+impl StaticPart {
     /// Its digest.
     pub(crate) fn digest(&self) -> StaticDigest {
         StaticDigest(Digest::of_value("vx static part 1", self))

@@ -20,7 +20,9 @@ mod execute;
 mod files;
 mod graph;
 mod host;
+mod identities;
 mod inflight;
+mod inputs;
 mod keys;
 mod memo;
 mod narrate;
@@ -31,6 +33,7 @@ mod readsets;
 mod report;
 mod resolve;
 mod schedule;
+mod secrets;
 mod serve;
 mod services;
 mod session;
@@ -41,6 +44,7 @@ mod spec;
 mod statcache;
 #[cfg(test)]
 mod tests;
+mod unseen;
 mod verify;
 
 pub use serve::main;

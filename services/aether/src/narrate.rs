@@ -14,8 +14,10 @@ use crate::context::BuildContext;
 use crate::dependency::Finished;
 use crate::diagnostics::{self, Diagnostics};
 use crate::execute::Failure;
+use crate::inputs;
 use crate::report::ActionReport;
 use crate::resolve::Miss;
+use crate::unseen;
 
 /// Events on their way to the caller; past it the build waits for the caller to read.
 const EVENTS: usize = 512;
@@ -89,10 +91,11 @@ impl Narrator {
         let actions = plan
             .units
             .iter()
-            .map(|unit| {
+            .enumerate()
+            .map(|(index, unit)| {
                 let package = &plan.packages[unit.package];
                 ActionReport {
-                    id: format!("{}-{}", package.name, unit.identity),
+                    id: action_id(plan, index),
                     package: format!("{} {}", package.name, package.version),
                     unit: unit_label(unit),
                     kind: match unit.mode {
@@ -105,6 +108,10 @@ impl Narrator {
                     waited_for: None,
                     duration_ms: 0,
                     parts: None,
+                    inputs: None,
+                    again: Vec::new(),
+                    unpublished: None,
+                    unseen: Vec::new(),
                     outputs: BTreeMap::new(),
                     unstable: BTreeSet::new(),
                     verified: None,
@@ -210,6 +217,12 @@ impl Narrator {
         action.unstable.clone_from(&finished.unstable);
         if outcome == ActionOutcome::Built {
             action.parts.clone_from(&finished.parts);
+            let parts = finished.parts.as_ref();
+            action.inputs = parts.and_then(|parts| inputs::of(context, unit, parts));
+            if !finished.again.is_empty() {
+                action.again.clone_from(&finished.again);
+            }
+            action.unpublished = (!note.is_empty()).then(|| note.to_owned());
             let outputs = finished.result.outputs.iter();
             action.outputs = outputs
                 .map(|output| (output.name.clone(), output.blob.digest.to_string()))
@@ -302,10 +315,12 @@ impl Narrator {
     ) -> ServiceResult<()> {
         self.outcome(unit, ActionOutcome::Failed, "");
         let this = &context.plan.units[unit];
-        let line = match this.mode {
+        let mut written = String::new();
+        let mut line = match this.mode {
             Mode::Compile => {
                 let found = diagnostics::parse(&failure.stderr);
                 self.rendered(&found).await?;
+                written.push_str(&found.rendered.join("\n"));
                 let mut line = found.failure_summary(context.package_name(unit), &unit_label(this));
                 if found.errors == 0 {
                     line.push_str(&format!(
@@ -316,8 +331,20 @@ impl Narrator {
                 }
                 line
             }
-            Mode::RunBuildScript => build_script_failure(context, unit, failure),
+            Mode::RunBuildScript => {
+                for bytes in [&failure.stdout, &failure.stderr] {
+                    written.push_str(&String::from_utf8_lossy(bytes));
+                    written.push('\n');
+                }
+                build_script_failure(context, unit, failure)
+            }
         };
+        let unseen = unseen::mentioned(&context.env, &failure.given, &written);
+        if !unseen.is_empty() {
+            let is_local = context.plan.packages[this.package].is_local;
+            line.push_str(&format!("\n\n{}", unseen::note(&unseen, is_local)));
+            self.actions[unit].unseen = unseen;
+        }
         self.failures.push(self.on_this_host(&line));
         self.teller
             .tell(BuildEvent::Finished {
@@ -355,6 +382,12 @@ fn exit_words(failure: &Failure) -> String {
         vx_core::Exit::Code(code) => format!("exit status: {code}"),
         vx_core::Exit::Signal(signal) => format!("signal: {signal}"),
     }
+}
+
+/// What names a unit's action within its plan.
+pub(crate) fn action_id(plan: &Plan, unit: usize) -> String {
+    let this = &plan.units[unit];
+    format!("{}-{}", plan.packages[this.package].name, this.identity)
 }
 
 /// A unit within its package, as cargo names it.

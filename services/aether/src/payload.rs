@@ -78,6 +78,15 @@ pub(crate) fn out_dir(result: &ActionResult) -> Option<Digest> {
         .map(|output| output.blob.digest)
 }
 
+/// Whether what a build script passes on holds the checkout's place. Search paths do not
+/// count: they only lead to files, whose content is in the keys of those who use them.
+pub(crate) fn says_path(output: &BuildOutput) -> bool {
+    let holds = |text: &String| text.contains(vx_core::places::CHECKOUT);
+    output.env.iter().any(|(_, value)| holds(value))
+        || output.cfgs.iter().any(holds)
+        || output.metadata.iter().any(|(_, value)| holds(value))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

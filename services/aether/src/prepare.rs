@@ -14,12 +14,11 @@ use crate::durations::Durations;
 use crate::environment;
 use crate::graph::Graph;
 use crate::host;
-use crate::keys::{KEY_SCHEMA, StaticPart};
+use crate::identities::{Identities, static_part};
 use crate::memo::{self, Memos};
 use crate::observe::{Places, observe};
 use crate::sight::Sight;
 use crate::sources::Source;
-use crate::spec;
 use crate::statcache::{StatCache, coarse_now_ns};
 
 /// How many graphs are kept in memory beside their plans.
@@ -54,22 +53,16 @@ pub(crate) struct Prepared {
     pub(crate) from_memo: bool,
     /// The scheduler's view.
     pub(crate) graph: Arc<Graph>,
+    /// What static parts depend on beside the plan.
+    pub(crate) identities: Arc<Identities>,
     /// Where things are.
     pub(crate) places: Places,
     /// Sources of immutable packages.
     pub(crate) package_sources: BTreeMap<usize, Source>,
 }
 
-/// What static parts depend on beside the plan.
-#[derive(Clone, PartialEq, Eq)]
-struct Identities {
-    toolchain: Digest,
-    allowed_env: Vec<(String, String)>,
-    trees: BTreeMap<usize, Digest>,
-}
-
 /// A graph, with what it was made of.
-type KeptGraph = (Arc<Plan>, Identities, Arc<Graph>);
+type KeptGraph = (Arc<Plan>, Arc<Identities>, Arc<Graph>);
 
 /// Makes builds ready; shared by all builds.
 pub(crate) struct Preparer {
@@ -178,12 +171,14 @@ impl Preparer {
         let identities = self
             .identities(request, &workspace, &package_sources)
             .await?;
-        let graph = self.graph(&plan, identities);
+        let identities = Arc::new(identities);
+        let graph = self.graph(&plan, &identities);
         Ok(Prepared {
             workspace,
             plan,
             from_memo,
             graph,
+            identities,
             places,
             package_sources,
         })
@@ -291,56 +286,29 @@ impl Preparer {
     }
 
     /// The graph of a plan; made anew only when the plan or an identity is another.
-    fn graph(&self, plan: &Arc<Plan>, identities: Identities) -> Arc<Graph> {
+    fn graph(&self, plan: &Arc<Plan>, identities: &Arc<Identities>) -> Arc<Graph> {
         let address = Arc::as_ptr(plan) as usize;
         let mut graphs = self.graphs.lock().unwrap_or_else(PoisonError::into_inner);
         // The plan is held, so its address is not another's.
         if let Some((_, known, graph)) = graphs.get(&address)
-            && *known == identities
+            && known == identities
         {
             return Arc::clone(graph);
         }
         let statics = (0..plan.units.len())
-            .map(|unit| static_part(plan, unit, &identities))
+            .map(|unit| static_part(plan, unit, identities).digest())
             .collect();
         let durations = self.durations.expected(plan);
         let graph = Arc::new(Graph::new(plan, statics, &durations));
         if graphs.len() >= GRAPHS {
             graphs.clear();
         }
-        graphs.insert(address, (Arc::clone(plan), identities, Arc::clone(&graph)));
+        graphs.insert(
+            address,
+            (Arc::clone(plan), Arc::clone(identities), Arc::clone(&graph)),
+        );
         graph
     }
-}
-
-fn static_part(plan: &Plan, unit: usize, identities: &Identities) -> vx_core::StaticDigest {
-    let part = vx_plan::static_part(plan, unit);
-    let runs_script = plan.units[unit].mode == vx_plan::Mode::RunBuildScript;
-    let packages = spec::visible_packages(plan, unit)
-        .into_iter()
-        .filter_map(|index| match &plan.packages[index].root {
-            PackageRoot::Checkout { .. } => None,
-            PackageRoot::Archive {
-                checksum, place, ..
-            } => Some((place.clone(), Digest::of(checksum.as_bytes()))),
-            PackageRoot::Tree { place, .. } => {
-                Some((place.clone(), *identities.trees.get(&index)?))
-            }
-        })
-        .collect();
-    StaticPart {
-        schema: KEY_SCHEMA,
-        plan: &part,
-        toolchain: identities.toolchain,
-        declared: &spec::declared(plan, unit),
-        packages,
-        allowed_env: if runs_script {
-            identities.allowed_env.clone()
-        } else {
-            Vec::new()
-        },
-    }
-    .digest()
 }
 
 /// Where the repository of a checkout is when it is not in there: of a worktree git keeps a part

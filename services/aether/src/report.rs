@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
+use serde_json::value::RawValue;
 use vx_core::orchestrator::{ActionOutcome, Totals};
 
 use crate::cause::Cause;
@@ -76,6 +77,18 @@ pub(crate) struct ActionReport {
     pub(crate) duration_ms: u64,
     /// What its key was made of, for actions that ran.
     pub(crate) parts: Option<KeyParts>,
+    /// What its key was made of beyond digests, for people; see [`crate::inputs`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) inputs: Option<Box<RawValue>>,
+    /// Why its program was run again before its result stood, once for each time.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) again: Vec<String>,
+    /// Why its result serves this build alone, if so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) unpublished: Option<String>,
+    /// Variables of the caller's that it was not given and that it named when it failed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) unseen: Vec<String>,
     /// What it left behind, and digests of it, for actions that ran.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) outputs: BTreeMap<String, String>,

@@ -90,6 +90,7 @@ pub(crate) async fn resolve(
                     parts: Some(candidate.parts.clone()),
                     result,
                     payload,
+                    again: Vec::new(),
                     unstable: unstable.clone(),
                 }));
             }

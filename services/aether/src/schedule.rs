@@ -512,6 +512,7 @@ fn overridden_run(context: &BuildContext, unit: usize) -> Finished {
             payload: payload.encode(),
         },
         payload,
+        again: Vec::new(),
         unstable: BTreeSet::new(),
     }
 }

@@ -182,6 +182,22 @@ fn hash_file(path: &Path) -> io::Result<(Digest, Stamp)> {
     ))
 }
 
+/// Waits for the clock that files are stamped with to pass a stamp: only a run that starts
+/// after it can tell that the file did not change under it. A stamp far in the future (the
+/// clock was set back) is not waited for.
+pub(crate) async fn until_after(stamp_ns: i128) {
+    const FURTHEST_NS: i128 = 1_000_000_000;
+    loop {
+        let ahead_ns = stamp_ns - coarse_now_ns();
+        if !(0..FURTHEST_NS).contains(&ahead_ns) {
+            return;
+        }
+        // The clock itself is what is waited for; it goes on by a tick at a time.
+        let wait = u64::try_from(ahead_ns).unwrap_or(0) + 1_000_000;
+        tokio::time::sleep(std::time::Duration::from_nanos(wait)).await;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -84,7 +84,7 @@ async fn inputs_stay_read_only_whatever_is_tried() {
         "file=/vx/target/debug/deps/liba.rmeta; write=\"echo x > $file\"; \
          no chmod u+w $file; no sh -c \"$write\"; no rm $file; no touch /vx/target/new; \
          no mount -o remount,bind,rw /vx/target; \
-         unshare -Urm true; \
+         no unshare -Urm true; \
          no unshare -Urm mount -o remount,bind,rw /vx/target; \
          no unshare -Urm umount /vx/target; \
          no unshare -Urm chmod u+w $file; \

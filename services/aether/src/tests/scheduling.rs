@@ -194,6 +194,7 @@ async fn a_file_that_changes_while_it_is_read_is_read_again() {
     let ended = stage.build("1", &crates, &[], false).await;
     assert_eq!(stage.take_runs(), ["tool", "tool"]);
     assert_eq!(ended.totals.built, 1);
+    assert_eq!(ended.again.len(), 1, "{:?}", ended.again);
     stage.build("2", &crates, &[], false).await;
     assert!(
         stage.take_runs().is_empty(),

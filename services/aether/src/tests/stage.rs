@@ -19,6 +19,7 @@ use vx_rpc::contract::MemoryStore;
 
 use crate::context::{BuildContext, BuildParts, Shared};
 use crate::graph::Graph;
+use crate::identities::Identities;
 use crate::narrate::{Narrator, Teller};
 use crate::observe::Places;
 use crate::schedule::{EngineFault, Scheduler};
@@ -68,6 +69,8 @@ fn next_tick() {
 pub(crate) struct Ended {
     pub(crate) totals: Totals,
     pub(crate) outcomes: Vec<Option<ActionOutcome>>,
+    /// Why actions ran again, of all of them.
+    pub(crate) again: Vec<String>,
     pub(crate) fault: Option<EngineFault>,
 }
 
@@ -133,6 +136,11 @@ impl Stage {
                 .iter()
                 .map(|action| action.outcome)
                 .collect(),
+            again: narrator
+                .actions
+                .iter()
+                .flat_map(|action| action.again.iter().cloned())
+                .collect(),
             fault,
         };
         drop(narrator);
@@ -150,6 +158,11 @@ impl Stage {
             shared: self.shared.clone(),
             plan: Arc::clone(plan),
             graph: Arc::new(Graph::new(plan, statics, &durations)),
+            identities: Arc::new(Identities {
+                toolchain: Digest::of(b"toolchain"),
+                allowed_env: Vec::new(),
+                trees: BTreeMap::new(),
+            }),
             places: Places {
                 checkout: self.checkout.path().to_owned(),
                 cargo_home: self.checkout.path().join("no-cargo-home"),

@@ -1,0 +1,49 @@
+//! What static parts depend on beside the plan, and the static parts themselves.
+
+use std::collections::BTreeMap;
+
+use vx_core::Digest;
+use vx_plan::{Mode, PackageRoot, Plan};
+
+use crate::keys::{KEY_SCHEMA, StaticPart};
+use crate::spec;
+
+/// What static parts depend on beside the plan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Identities {
+    /// The toolchain's content.
+    pub(crate) toolchain: Digest,
+    /// Variables of the caller's that build scripts find as they are.
+    pub(crate) allowed_env: Vec<(String, String)>,
+    /// Content of packages that no checksum names, by the plan's index.
+    pub(crate) trees: BTreeMap<usize, Digest>,
+}
+
+/// The static part of a unit's action.
+pub(crate) fn static_part(plan: &Plan, unit: usize, identities: &Identities) -> StaticPart {
+    let runs_script = plan.units[unit].mode == Mode::RunBuildScript;
+    let packages = spec::visible_packages(plan, unit)
+        .into_iter()
+        .filter_map(|index| match &plan.packages[index].root {
+            PackageRoot::Checkout { .. } => None,
+            PackageRoot::Archive {
+                checksum, place, ..
+            } => Some((place.clone(), Digest::of(checksum.as_bytes()))),
+            PackageRoot::Tree { place, .. } => {
+                Some((place.clone(), *identities.trees.get(&index)?))
+            }
+        })
+        .collect();
+    StaticPart {
+        schema: KEY_SCHEMA,
+        plan: vx_plan::static_part(plan, unit),
+        toolchain: identities.toolchain,
+        declared: spec::declared(plan, unit),
+        packages,
+        allowed_env: if runs_script {
+            identities.allowed_env.clone()
+        } else {
+            Vec::new()
+        },
+    }
+}
