@@ -17,6 +17,7 @@ mod fixture;
 mod git;
 mod locate;
 mod process;
+pub mod property;
 mod reap;
 mod report;
 mod run;

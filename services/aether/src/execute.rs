@@ -1,7 +1,6 @@
 //! One execution: run, see what was read, publish.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::path::PathBuf;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -10,17 +9,16 @@ use tokio::sync::watch;
 use vx_core::action::{Execution, Exit, OutputStream};
 use vx_core::error::{ServiceError, ServiceResult};
 use vx_core::key::RecordName;
-use vx_core::readset::{self, Read, ReadKind, ReadSet, Seen, Trace};
+use vx_core::readset::{ReadSet, Trace};
 use vx_core::{ActionResult, Digest, Output};
 use vx_plan::Mode;
 
+use crate::afterwards::{self, Afterwards};
 use crate::blobs;
 use crate::context::BuildContext;
 use crate::dependency::{self, Finished, Used};
 use crate::graph::Need;
 use crate::inflight::Progress;
-use crate::keys::{DependencyPart, KeyParts};
-use crate::observe::Observation;
 use crate::payload::{self, Payload};
 use crate::readsets;
 use crate::resolve::{Resolution, resolve};
@@ -196,6 +194,11 @@ async fn attempt_until_settled(
                 if attempt < MAX_ATTEMPTS && learn(context, &mut learned, &prepared.given, &named) {
                     continue;
                 }
+                // What was given metadata that does not stand, or that does not go with other
+                // metadata any more, may be fine.
+                if !prerequisites_stand(job).await {
+                    return Ok(ExecutionEnd::Stale);
+                }
                 return Ok(ExecutionEnd::Failed(failure));
             }
             Err(end) => return Ok(end),
@@ -222,12 +225,12 @@ async fn attempt_until_settled(
         set = set.canonical();
         set.takes_path = place == CheckoutPlace::Real;
         let dependencies = dependency::key_parts(context, &job.used);
-        let Observed {
+        let Afterwards {
             parts,
             newest_ns,
             newest,
             disagreement,
-        } = observe(job, &dependencies, &set, ran.trace.as_ref())?;
+        } = afterwards::look(job, &dependencies, &set, ran.trace.as_ref())?;
         let unsettled = if newest_ns >= started_ns {
             let newest = newest.unwrap_or_default();
             Some(format!("{} changed while it ran", newest.display()))
@@ -464,65 +467,6 @@ async fn text(
     };
     blobs::read(store, output.blob).await?.ok_or_else(|| {
         ServiceError::Failed(format!("the store lost {name} of an action that just ran"))
-    })
-}
-
-/// What an execution's inputs are after it.
-struct Observed {
-    parts: KeyParts,
-    /// The latest time of any of them.
-    newest_ns: i128,
-    /// Which one that is.
-    newest: Option<PathBuf>,
-    /// A path that is not what the action saw there.
-    disagreement: Option<String>,
-}
-
-fn observe(
-    job: &Job,
-    dependencies: &[DependencyPart],
-    set: &ReadSet,
-    trace: Option<&Trace>,
-) -> ServiceResult<Observed> {
-    let context = &job.context;
-    let static_digest = context.graph.statics[job.unit];
-    let soft = vx_plan::soft_env(&context.plan, job.unit);
-    let seen: HashMap<&Read, &Seen> = trace
-        .iter()
-        .flat_map(|trace| &trace.sights)
-        .map(|sight| (&sight.read, &sight.seen))
-        .collect();
-    let mut disagreement = None;
-    let mut newest = None;
-    let mut newest_ns = i128::MIN;
-    let note = |read: &Read, observation: &Observation| {
-        if observation.newest_ns > newest_ns {
-            newest_ns = observation.newest_ns;
-            newest = Some(context.places.host_path(&read.place));
-        }
-        let agrees = match seen.get(read) {
-            Some(seen) => readsets::agree(seen, observation),
-            // A compiler said that it read this.
-            None => {
-                read.kind != ReadKind::Content || observation.observed != readset::Observed::Absent
-            }
-        };
-        if !agrees && disagreement.is_none() {
-            let path = context.places.host_path(&read.place);
-            disagreement = Some(path.display().to_string());
-        }
-    };
-    let (parts, _) = tokio::task::block_in_place(|| {
-        context
-            .observer()
-            .parts(static_digest, dependencies, set, &soft, note)
-    })
-    .map_err(|error| ServiceError::Failed(format!("an input could not be read: {error}")))?;
-    Ok(Observed {
-        parts,
-        newest_ns,
-        newest,
-        disagreement,
     })
 }
 

@@ -6,6 +6,7 @@
 //! but final outputs where the store can't put them in place itself.
 
 mod aether;
+mod afterwards;
 mod blobs;
 mod cause;
 mod context;

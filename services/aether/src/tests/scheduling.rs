@@ -145,6 +145,44 @@ async fn a_variable_that_is_named_is_given_and_keyed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_failure_on_metadata_that_does_not_stand_is_none() {
+    let crates = chain();
+    let stage = Stage::new(&crates);
+    let held = Arc::new(Notify::new());
+    let names = Direction {
+        holds: Some(Arc::clone(&held)),
+        names: Some("COLOUR"),
+        ..Direction::default()
+    };
+    stage.direct("base", names);
+    let refuses = Direction {
+        refuses: Some(vx_core::Digest::of(b"base base unset")),
+        ..Direction::default()
+    };
+    stage.direct("middle", refuses);
+    let building = {
+        let stage = Arc::clone(&stage);
+        tokio::spawn(async move {
+            stage
+                .build("1", &chain(), &[("COLOUR", "red")], false)
+                .await
+        })
+    };
+    // The first run of `base` tells of its metadata, and `middle` fails with it.
+    while stage.runs.lock().unwrap().len() < 2 {
+        stage.started.notified().await;
+    }
+    held.notify_one();
+    while !stage.runs.lock().unwrap().contains(&"base red".to_owned()) {
+        stage.started.notified().await;
+    }
+    held.notify_one();
+    let ended = building.await.unwrap();
+    assert!(ended.fault.is_none());
+    assert_eq!(ended.totals.built, 3, "{:?}", stage.take_runs());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_file_that_changes_while_it_is_read_is_read_again() {
     let crates = [program("tool", &[])];
     let stage = Stage::new(&crates);

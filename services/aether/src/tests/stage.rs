@@ -35,7 +35,9 @@ pub(crate) struct Direction {
     pub(crate) fails: bool,
     /// It announces its metadata and then waits for this before it goes on.
     pub(crate) holds: Option<Arc<Notify>>,
-    /// It names this variable.
+    /// It fails when this is among what it is given.
+    pub(crate) refuses: Option<Digest>,
+    /// It names this variable, whose value is in its metadata.
     pub(crate) names: Option<&'static str>,
     /// It writes this file of the checkout while it runs, once.
     pub(crate) touches: Option<&'static str>,
@@ -284,7 +286,8 @@ async fn compile(
             direction.touches = None;
         }
     }
-    if direction.fails {
+    let refused = |digest| action.files.iter().any(|file| file.digest == digest);
+    if direction.fails || direction.refuses.is_some_and(refused) {
         return Ok(Execution::Ran {
             exit: Exit::Code(1),
             outputs: Vec::new(),
@@ -302,7 +305,11 @@ async fn compile(
     let stem = format!("{name}{}", extra_filename(action));
     let mut files = vec![(format!("{stem}.d"), dep_info(&source_path, direction.names))];
     if action.argv.iter().any(|word| word == "lib") {
-        let rmeta = (format!("lib{stem}.rmeta"), format!("{name} {interface}"));
+        let interface = match &value {
+            Some(value) => format!("{name} {interface} {value}"),
+            None => format!("{name} {interface}"),
+        };
+        let rmeta = (format!("lib{stem}.rmeta"), interface);
         let rlib = (
             format!("lib{stem}.rlib"),
             format!("{name} {source} {inputs:?} {value:?}"),

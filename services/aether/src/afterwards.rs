@@ -1,0 +1,73 @@
+//! What an execution's inputs are once it is over: only what is then as it was seen is a key.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+
+use vx_core::error::{ServiceError, ServiceResult};
+use vx_core::readset::{Observed, Read, ReadKind, ReadSet, Seen, Trace};
+
+use crate::execute::Job;
+use crate::keys::{DependencyPart, KeyParts};
+use crate::observe::Observation;
+use crate::readsets;
+
+/// What an execution's inputs are after it.
+pub(crate) struct Afterwards {
+    pub(crate) parts: KeyParts,
+    /// The latest time of any of them.
+    pub(crate) newest_ns: i128,
+    /// Which one that is.
+    pub(crate) newest: Option<PathBuf>,
+    /// A path that is not what the action saw there.
+    pub(crate) disagreement: Option<String>,
+}
+
+/// Looks at an execution's inputs once it is over.
+///
+/// # Errors
+/// When something that was read is there and can't be read.
+pub(crate) fn look(
+    job: &Job,
+    dependencies: &[DependencyPart],
+    set: &ReadSet,
+    trace: Option<&Trace>,
+) -> ServiceResult<Afterwards> {
+    let context = &job.context;
+    let static_digest = context.graph.statics[job.unit];
+    let soft = vx_plan::soft_env(&context.plan, job.unit);
+    let seen: HashMap<&Read, &Seen> = trace
+        .iter()
+        .flat_map(|trace| &trace.sights)
+        .map(|sight| (&sight.read, &sight.seen))
+        .collect();
+    let mut disagreement = None;
+    let mut newest = None;
+    let mut newest_ns = i128::MIN;
+    let note = |read: &Read, observation: &Observation| {
+        if observation.newest_ns > newest_ns {
+            newest_ns = observation.newest_ns;
+            newest = Some(context.places.host_path(&read.place));
+        }
+        let agrees = match seen.get(read) {
+            Some(seen) => readsets::agree(seen, observation),
+            // A compiler said that it read this.
+            None => read.kind != ReadKind::Content || observation.observed != Observed::Absent,
+        };
+        if !agrees && disagreement.is_none() {
+            let path = context.places.host_path(&read.place);
+            disagreement = Some(path.display().to_string());
+        }
+    };
+    let (parts, _) = tokio::task::block_in_place(|| {
+        context
+            .observer()
+            .parts(static_digest, dependencies, set, &soft, note)
+    })
+    .map_err(|error| ServiceError::Failed(format!("an input could not be read: {error}")))?;
+    Ok(Afterwards {
+        parts,
+        newest_ns,
+        newest,
+        disagreement,
+    })
+}
