@@ -140,6 +140,15 @@ impl Difference {
         )
     }
 
+    /// Whether it is of a dependency that the action takes by itself; `None` for what is of no
+    /// dependency.
+    pub(super) fn is_dependency(&self) -> Option<bool> {
+        match self {
+            Self::Dependency { direct, .. } => Some(*direct),
+            _ => None,
+        }
+    }
+
     /// For people.
     pub(super) fn words(&self) -> String {
         match self {

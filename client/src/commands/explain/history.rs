@@ -57,7 +57,10 @@ impl History {
     pub(super) fn resolve(&self, word: &str) -> CommandResult<String> {
         let found = match word {
             "latest" => self.latest(),
-            "previous" => self.runs.get(1).map(|(name, _)| name.clone()),
+            "previous" => self.latest().and_then(|latest| {
+                let mut names = self.runs.iter().map(|(name, _)| name);
+                names.find(|name| **name < latest).cloned()
+            }),
             id => {
                 let mut names = self.runs.iter().map(|(name, _)| name);
                 names.find(|name| *name == id).cloned()

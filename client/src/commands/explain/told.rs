@@ -107,9 +107,15 @@ fn why(action: &Action, explained: Option<&Explained>) -> Vec<String> {
         (Some(words), _) if action.unpublished.as_deref() == Some(words) => {}
         (Some(words), _) => notes.push(words.to_owned()),
     }
-    notes.extend(differences.iter().take(TOLD).map(Difference::words));
-    if differences.len() > TOLD {
-        notes.push(format!("and {} more", differences.len() - TOLD));
+    // What came along with a dependency follows from it.
+    let came_along = |one: &&Difference| one.is_dependency() == Some(false);
+    let (along, told): (Vec<&Difference>, Vec<&Difference>) =
+        differences.iter().partition(came_along);
+    let direct = told.iter().any(|one| one.is_dependency().is_some());
+    let told = if direct { told } else { [told, along].concat() };
+    notes.extend(told.iter().take(TOLD).map(|one| one.words()));
+    if told.len() > TOLD {
+        notes.push(format!("and {} more", told.len() - TOLD));
     }
     notes
 }
