@@ -16,6 +16,7 @@ mod env;
 mod fixture;
 mod git;
 mod locate;
+pub mod magic;
 mod process;
 pub mod property;
 mod reap;

@@ -11,6 +11,8 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use clap::Args;
 
+use crate::workspace;
+
 /// What to measure.
 #[derive(Args)]
 pub(crate) struct Options {
@@ -26,6 +28,9 @@ pub(crate) struct Options {
     /// Leave the store's own figures out.
     #[arg(long)]
     no_store: bool,
+    /// Leave out what other caches answer where a macro looks around by itself.
+    #[arg(long)]
+    no_answers: bool,
     /// Write the figures to this file too.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -40,6 +45,19 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     if let Some(path) = &options.json {
         let text = serde_json::to_string_pretty(&result)?;
         std::fs::write(path, text + "\n").with_context(|| path.display().to_string())?;
+    }
+    if !options.no_answers {
+        println!("\nwhere a macro looks around by itself");
+        let arguments = [
+            "test",
+            "--quiet",
+            "-p",
+            "vx-harness",
+            "--test",
+            "other_caches",
+        ];
+        let shown = ["--", "--ignored", "--nocapture"];
+        workspace::run(workspace::cargo().args(arguments).args(shown))?;
     }
     Ok(())
 }
