@@ -30,7 +30,7 @@ fn migrations(project: &Project) {
 
 const SCENARIOS: &[Scenario] = &[
     Scenario {
-        reported: "kache #635: two worktrees, a macro embeds a directory that differs",
+        reported: "kache #760: two worktrees, a macro embeds a directory that differs",
         project: || printing("magic::embed!(\"migrations\")", ""),
         first: |project| {
             migrations(project);
@@ -40,7 +40,7 @@ const SCENARIOS: &[Scenario] = &[
         variable: None,
     },
     Scenario {
-        reported: "kache #760: an expansion steered by a variable",
+        reported: "kache #635: an expansion steered by a variable",
         project: || {
             printing(
                 "magic::variable!(\"VX_CASE_PHASE\")",
