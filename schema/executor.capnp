@@ -129,6 +129,7 @@ struct Trace {
   sights @0 :List(Sight);
   incomplete @1 :Text;
   # Empty where nothing is missing.
+  wrote @2 :List(Text);
 }
 
 struct Outcome {

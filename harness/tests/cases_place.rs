@@ -211,7 +211,6 @@ fn directories_above_out_dir() {
 /// Some scripts leave what a program wants beside it, three directories above `OUT_DIR`. It is
 /// not kept, as nothing is that a script writes elsewhere; but it can be written.
 #[test]
-#[ignore = "above OUT_DIR nothing can be written"]
 fn a_script_that_writes_above_out_dir() {
     let env = Env::new();
     let mut app = env.cases(&printing("helper::WORD"));

@@ -429,7 +429,7 @@ async fn run_once(
         }
         Mode::RunBuildScript => {
             let stdout = text(&*store, &outputs, "stdout").await?;
-            let output = match vx_plan::parse_build_output(plan, job.unit, &stdout) {
+            let mut output = match vx_plan::parse_build_output(plan, job.unit, &stdout) {
                 Ok(output) => output,
                 Err(error) => {
                     let stderr = text(&*store, &outputs, "stderr").await?;
@@ -444,6 +444,15 @@ async fn run_once(
             let takes_path =
                 marked.iter().any(|name| name == payload::OUT_DIR) || payload::says_path(&output);
             let mut set = readsets::of_build_script(checkout, &prepared.spec.cwd, &output);
+            if let Some(trace) = &trace
+                && !trace.wrote.is_empty()
+            {
+                output.warnings.push(format!(
+                    "its build script wrote {} into the checkout; cargo would leave that there, \
+                     vx keeps the checkout as it is and throws it away",
+                    trace.wrote.join(", ")
+                ));
+            }
             if let Some(trace) = &trace {
                 readsets::add_trace(&mut set, trace);
             }

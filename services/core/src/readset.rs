@@ -133,7 +133,13 @@ pub struct Trace {
     pub sights: Vec<Sight>,
     /// Why there may be more than these, if so: the action's result can't be keyed.
     pub incomplete: Option<String>,
+    /// Files that it left in its own layer of the checkout, relative to the checkout, sorted; at
+    /// most [`MAX_WROTE`] of them.
+    pub wrote: Vec<String>,
 }
+
+/// The most files that a trace names as written: they are for people to read.
+pub const MAX_WROTE: usize = 20;
 
 /// The most things a trace holds; an action that looks at more has no key.
 pub const MAX_SIGHTS: usize = 50_000;

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use vx_core::tree::{TreeEntry, TreeNode};
-use vx_core::{ActionSpec, Blob, RelPath, ServiceError, ServiceResult, Tree, places};
+use vx_core::{ActionSpec, Blob, CollectForm, RelPath, ServiceError, ServiceResult, Tree, places};
 
-use crate::guard::spec::Bind;
+use crate::guard::spec::{Bind, BindAccess};
 
 /// Below these nothing else is mounted or placed.
 const RESERVED: &[&str] = &[places::CHECKOUT, places::TOOLCHAIN, places::HOME];
@@ -36,8 +36,11 @@ pub(crate) struct Layout {
     pub(crate) staged: Tree,
     /// Directories that must be there in the staged directory, for mounts.
     pub(crate) mount_points: Vec<RelPath>,
-    /// The staged directory's entries that are mounted, read-only.
+    /// The staged directory's entries that are mounted.
     pub(crate) tops: Vec<String>,
+    /// How they are mounted. A build script may write above its `OUT_DIR`, as some do to leave
+    /// things for people; only what is in there is kept.
+    access: BindAccess,
 }
 
 impl Layout {
@@ -70,6 +73,11 @@ impl Layout {
             staged,
             mount_points,
             tops: tops.into_iter().collect(),
+            access: if is_script(action) {
+                BindAccess::PrivateLayer
+            } else {
+                BindAccess::ReadOnly
+            },
         })
     }
 
@@ -80,10 +88,16 @@ impl Layout {
             .map(|top| Bind {
                 host: staging.join(top).to_string_lossy().into_owned(),
                 at: format!("{}/{top}", places::ROOT),
-                writable: false,
+                access: self.access,
             })
             .collect()
     }
+}
+
+/// Whether an action is a build script's run: those leave whole directories.
+fn is_script(action: &ActionSpec) -> bool {
+    let mut collects = action.collect.iter();
+    collects.any(|collect| matches!(collect.form, CollectForm::Tree { .. }))
 }
 
 /// Sorts mounts so that each comes before what lies below it.
@@ -133,7 +147,7 @@ fn staged(action: &ActionSpec, trees: Vec<Tree>) -> ServiceResult<Tree> {
 
 #[cfg(test)]
 mod tests {
-    use vx_core::{Collect, CollectForm, Digest, FileInput, MessageFormat};
+    use vx_core::{Collect, Digest, FileInput, MessageFormat};
 
     use super::*;
 
@@ -215,7 +229,7 @@ mod tests {
         let bind = |at: &str| Bind {
             host: String::new(),
             at: at.to_owned(),
-            writable: false,
+            access: BindAccess::ReadOnly,
         };
         let sorted = in_order(vec![bind("/vx/a/b/c"), bind("/vx/a-b"), bind("/vx/a")]);
         let order: Vec<_> = sorted.iter().map(|bind| bind.at.as_str()).collect();

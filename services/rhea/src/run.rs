@@ -18,7 +18,7 @@ use vx_core::{
 use crate::collect::{Collected, Collector, Early, Kept};
 use crate::engine::Engine;
 use crate::fault::{Stop, Tried};
-use crate::guard::spec::{Bind, GuardSpec, Program, Report};
+use crate::guard::spec::{Bind, BindAccess, GuardSpec, Program, Report};
 use crate::guard::trace::Scope;
 use crate::ingest::Intake;
 use crate::jobs::variable;
@@ -125,7 +125,7 @@ impl Attempt<'_> {
         for package in &self.action.packages {
             let id = (package.archive, package.format);
             let (lease, bytes) = self.engine.packages.get(id, &self.store).await?;
-            binds.push(bind(lease.path(), &package.at, false));
+            binds.push(bind(lease.path(), &package.at, BindAccess::ReadOnly));
             packages.push(lease);
             placed += bytes;
         }
@@ -133,7 +133,7 @@ impl Attempt<'_> {
         let mut directories = Vec::new();
         for (index, collect) in self.action.collect.iter().enumerate() {
             let host = self.make(&format!("out/{index}"))?;
-            binds.push(bind(host.clone(), &collect.at, true));
+            binds.push(bind(host.clone(), &collect.at, BindAccess::Writable));
             directories.push(Collected {
                 collect: collect.clone(),
                 host,
@@ -423,11 +423,11 @@ fn read_trace(from: &OwnedFd) -> Result<Trace, Stop> {
         .tried("understand a trace")
 }
 
-fn bind(host: PathBuf, at: &str, writable: bool) -> Bind {
+fn bind(host: PathBuf, at: &str, access: BindAccess) -> Bind {
     Bind {
         host: text(host),
         at: at.to_owned(),
-        writable,
+        access,
     }
 }
 

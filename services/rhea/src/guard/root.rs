@@ -15,7 +15,7 @@ use super::mounts::{
     Access, attach, attach_at_host, beneath, clone_directory, clone_tree, filesystem,
     make_directory, seal, tmpfs,
 };
-use super::spec::GuardSpec;
+use super::spec::{BindAccess, GuardSpec};
 use crate::host::SystemEntry;
 
 /// Device nodes programs expect.
@@ -90,6 +90,10 @@ pub(super) fn build(spec: &GuardSpec) -> Result<(), Fault> {
         mount_as_it_is(root.as_fd(), path, tree)?;
     }
     for (bind, tree) in spec.binds.iter().zip(sources.binds) {
+        let tree = match bind.access {
+            BindAccess::PrivateLayer => layered(tree, &spec.layer)?,
+            BindAccess::ReadOnly | BindAccess::Writable => tree,
+        };
         mount_at(root.as_fd(), relative(&bind.at), tree)?;
     }
     enter(root.as_fd())?;
@@ -124,10 +128,9 @@ impl Sources {
             .binds
             .iter()
             .map(|bind| {
-                let access = if bind.writable {
-                    Access::Writable
-                } else {
-                    Access::ReadOnly
+                let access = match bind.access {
+                    BindAccess::Writable => Access::Writable,
+                    BindAccess::ReadOnly | BindAccess::PrivateLayer => Access::ReadOnly,
                 };
                 clone_tree(&bind.host, access)
             })
@@ -229,6 +232,13 @@ fn mount_checkout(
         }
     }
     Ok(())
+}
+
+/// A mount that shows `lower` and keeps what is written in memory.
+fn layered(lower: OwnedFd, layer: &str) -> Result<OwnedFd, Fault> {
+    let storage = tmpfs("755", TEMPORARY_SIZE)?;
+    attach_at_host(storage.as_fd(), layer)?;
+    overlay(storage.as_fd(), lower)
 }
 
 /// An overlay that shows `lower` and keeps what is written in `storage`.

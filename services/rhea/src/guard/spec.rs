@@ -24,8 +24,19 @@ pub(crate) struct Bind {
     pub(crate) host: String,
     /// Where in the root.
     pub(crate) at: String,
-    /// Whether the action may write.
-    pub(crate) writable: bool,
+    /// What may be done there.
+    pub(crate) access: BindAccess,
+}
+
+/// What an action may do in a mounted directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum BindAccess {
+    /// Read.
+    ReadOnly,
+    /// Write into the directory itself.
+    Writable,
+    /// Write into a layer of the action's own, which is thrown away.
+    PrivateLayer,
 }
 
 /// The program to run in the root.

@@ -426,5 +426,6 @@ fn every_sight() -> Trace {
     Trace {
         sights,
         incomplete: Some("too many".to_owned()),
+        wrote: words(&["gen/a.rs"]),
     }
 }

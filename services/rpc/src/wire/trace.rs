@@ -4,11 +4,15 @@ use vx_core::RelPath;
 use vx_core::readset::{MAX_SIGHTS, Read, ReadKind, ReadPlace, Seen, Sight, Trace};
 use vx_schema::executor_capnp as wire;
 
-use super::{bounded, length, text};
+use super::{bounded, length, text, texts};
 use crate::error::invalid;
 
 pub(crate) fn to_wire(value: &Trace, mut to: wire::trace::Builder<'_>) {
     to.set_incomplete(value.incomplete.as_deref().unwrap_or_default());
+    texts::to_wire(
+        &value.wrote,
+        to.reborrow().init_wrote(length(value.wrote.len())),
+    );
     let mut sights = to.init_sights(length(value.sights.len()));
     for (index, sight) in value.sights.iter().enumerate() {
         sight_to_wire(sight, sights.reborrow().get(length(index)));
@@ -51,6 +55,7 @@ pub(crate) fn from_wire(from: wire::trace::Reader<'_>) -> capnp::Result<Trace> {
             .map(sight_from_wire)
             .collect::<capnp::Result<_>>()?,
         incomplete: (!incomplete.is_empty()).then_some(incomplete),
+        wrote: texts::from_wire(from.get_wrote()?)?,
     })
 }
 

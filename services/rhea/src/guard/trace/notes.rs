@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use vx_core::RelPath;
 use vx_core::places;
 use vx_core::readset::{
-    MAX_SIGHT_BYTES, MAX_SIGHTS, Read, ReadKind, ReadPlace, Seen, Sight, Trace,
+    MAX_SIGHT_BYTES, MAX_SIGHTS, MAX_WROTE, Read, ReadKind, ReadPlace, Seen, Sight, Trace,
 };
 
 use super::program::interpreter;
@@ -280,7 +280,27 @@ impl Notes {
         Trace {
             sights,
             incomplete: self.incomplete.take(),
+            wrote: self.wrote(),
         }
+    }
+
+    /// Files of the checkout that the action made or changed, and left. What git keeps for
+    /// itself concerns nobody.
+    fn wrote(&self) -> Vec<String> {
+        let Some(checkout) = &self.scope.checkout else {
+            return Vec::new();
+        };
+        let mut wrote: Vec<String> = self
+            .own
+            .iter()
+            .filter(|path| matches!(look(path, AtFlags::SYMLINK_NOFOLLOW), Seen::File { .. }))
+            .filter_map(|path| below(path, checkout))
+            .filter(|path| below(path, ".git").is_none())
+            .map(str::to_owned)
+            .collect();
+        wrote.sort();
+        wrote.truncate(MAX_WROTE);
+        wrote
     }
 }
 
@@ -420,6 +440,7 @@ mod tests {
         notes.note(&path("old"), Intent::Alter);
         std::fs::remove_file(root.join("old")).unwrap();
         notes.note(&path("old"), Intent::Look);
+        assert_eq!(notes.wrote(), ["new"]);
         assert_eq!(
             kinds(&mut notes),
             expected(&[
