@@ -83,7 +83,9 @@ pub(crate) fn agree(seen: &Seen, observation: &Observation) -> bool {
         }
         (Seen::Directory, Observed::Listing(_) | Observed::Tree(_)) => true,
         (Seen::Directory, Observed::Kind(kind)) => kind == "directory",
-        (Seen::Link, Observed::Link(_)) | (Seen::Other, Observed::Special) => true,
+        (Seen::Link, Observed::Link(_)) => true,
+        // What comes through a FIFO or a socket is in no key, so nothing is lost with one.
+        (Seen::Other, observed) => matches!(observed, Observed::Special | Observed::Absent),
         _ => false,
     }
 }
