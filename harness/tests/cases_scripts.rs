@@ -248,9 +248,8 @@ fn what_is_read_without_being_named() {
     .prints("input-1 a false");
 }
 
-#[test]
-fn a_script_that_asks_git() {
-    let env = Env::new();
+/// A repository whose build script asks for the revision, built once, and that revision.
+fn asking_git(env: &Env) -> (Cases<'_>, String) {
     let mut app = env.cases(&saying(
         r#"let git = std::process::Command::new("git").args(["rev-parse", "HEAD"]).output().unwrap();
             assert!(git.status.success(), "{git:?}");
@@ -259,8 +258,16 @@ fn a_script_that_asks_git() {
     app.project().write(".gitignore", ".vx\ntarget\n");
     let root = app.project().path().to_owned();
     env.git_init(&root);
-    let one = env.git(&root, &["rev-parse", "HEAD"]);
-    first(&mut app, &one);
+    let revision = env.git(&root, &["rev-parse", "HEAD"]);
+    first(&mut app, &revision);
+    (app, revision)
+}
+
+#[test]
+fn a_script_that_asks_git() {
+    let env = Env::new();
+    let (mut app, one) = asking_git(&env);
+    let root = app.project().path().to_owned();
     app.change("git rev-parse: a file nobody reads edited", |p| {
         p.write("other.txt", "other-2\n");
     })
@@ -298,16 +305,8 @@ fn a_script_that_asks_git() {
 #[test]
 fn a_script_that_asks_git_in_a_worktree() {
     let env = Env::new();
-    let mut app = env.cases(&saying(
-        r#"let git = std::process::Command::new("git").args(["rev-parse", "HEAD"]).output().unwrap();
-            assert!(git.status.success(), "{git:?}");
-            say(&String::from_utf8(git.stdout).unwrap());"#,
-    ));
-    app.project().write(".gitignore", ".vx\ntarget\n");
+    let (mut app, one) = asking_git(&env);
     let root = app.project().path().to_owned();
-    env.git_init(&root);
-    let one = env.git(&root, &["rev-parse", "HEAD"]);
-    first(&mut app, &one);
     let path = env.fresh_path("worktree");
     let text = path.to_str().expect("an environment's paths are text");
     let arguments = ["worktree", "add", "--quiet", "-b", "side", text];

@@ -104,11 +104,7 @@ fn nothing_outside_is_in_reach() {
         targets.push(format!("path {}", path.display()));
     }
     project.write("targets.txt", &(targets.join("\n") + "\n"));
-    let mut permissions = std::fs::metadata(project.join("tools/cc"))
-        .expect("it was written")
-        .permissions();
-    std::os::unix::fs::PermissionsExt::set_mode(&mut permissions, 0o755);
-    std::fs::set_permissions(project.join("tools/cc"), permissions).expect("it is ours");
+    project.write_program("tools/cc", &project.read("tools/cc"));
     let _ = env.build(&project);
     let said = vx_harness::program_output(&project.output("debug", "app"), project.path(), &[]);
     assert!(said.contains("script reached [] home 0"), "{said}");

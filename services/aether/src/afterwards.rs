@@ -34,7 +34,7 @@ pub(crate) fn look(
 ) -> ServiceResult<Afterwards> {
     let context = &job.context;
     let static_digest = context.graph.statics[job.unit];
-    let soft = vx_plan::soft_env(&context.plan, job.unit);
+    let soft = &context.graph.soft_env[job.unit];
     let seen: HashMap<&Read, &Seen> = trace
         .iter()
         .flat_map(|trace| &trace.sights)
@@ -58,10 +58,10 @@ pub(crate) fn look(
             disagreement = Some(path.display().to_string());
         }
     };
-    let (parts, _) = tokio::task::block_in_place(|| {
+    let parts = tokio::task::block_in_place(|| {
         context
             .observer()
-            .parts(static_digest, dependencies, set, &soft, note)
+            .parts(static_digest, dependencies, set, soft, note)
     })
     .map_err(|error| ServiceError::Failed(format!("an input could not be read: {error}")))?;
     Ok(Afterwards {

@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
+use vx_core::action::MAX_PROCESSES;
 
 /// What made two runs differ. The list is closed; `docs/USER.md` describes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -40,9 +41,6 @@ impl Cause {
         }
     }
 }
-
-/// Process numbers in an isolation root stay below this.
-const PROCESSES: u64 = 4096 + 1;
 
 /// Seconds since the epoch that count as a time: the years 2001 to 2096.
 const SECONDS: std::ops::Range<u64> = 1_000_000_000..4_000_000_000;
@@ -206,7 +204,7 @@ fn is_process(digits: &[u8]) -> bool {
     let number = std::str::from_utf8(digits)
         .ok()
         .and_then(|text| text.parse::<u64>().ok());
-    digits.first() != Some(&b'0') && number.is_some_and(|number| number < PROCESSES)
+    digits.first() != Some(&b'0') && number.is_some_and(|number| number <= MAX_PROCESSES)
 }
 
 /// Whether all that differs are four- or eight-byte words that hold seconds since the epoch.

@@ -46,8 +46,6 @@ pub(crate) struct BuildContext {
     pub(crate) places: Places,
     /// The workspace's root directory on this host.
     pub(crate) workspace: PathBuf,
-    /// The toolchain's sysroot on this host.
-    pub(crate) sysroot: PathBuf,
     /// Sources of immutable packages, by the plan's index.
     pub(crate) package_sources: BTreeMap<usize, Source>,
     /// The caller's environment.
@@ -75,8 +73,6 @@ pub(crate) struct BuildParts {
     pub(crate) places: Places,
     /// See [`BuildContext::workspace`].
     pub(crate) workspace: PathBuf,
-    /// See [`BuildContext::sysroot`].
-    pub(crate) sysroot: PathBuf,
     /// See [`BuildContext::package_sources`].
     pub(crate) package_sources: BTreeMap<usize, Source>,
     /// See [`BuildContext::env`].
@@ -96,7 +92,6 @@ impl BuildContext {
             identities: parts.identities,
             places: parts.places,
             workspace: parts.workspace,
-            sysroot: parts.sysroot,
             package_sources: parts.package_sources,
             env: parts.env,
             jobs: Arc::new(Semaphore::new(parts.jobs.max(1))),

@@ -177,7 +177,6 @@ impl Engine {
                 identities: prepared.identities,
                 places: prepared.places,
                 workspace: workspace.clone(),
-                sysroot: prepared.workspace.toolchain.sysroot.clone(),
                 package_sources: prepared.package_sources,
                 env: request.env.clone(),
                 jobs: request.jobs.map_or(processors, |jobs| jobs as usize),

@@ -166,7 +166,7 @@ async fn attempt_until_settled(
     let mut learned: BTreeMap<String, String> = BTreeMap::new();
     let declared = spec::declared(&context.plan, job.unit).env;
     let names: BTreeSet<String> = job.env_names.iter().cloned().chain(declared).collect();
-    let soft = vx_plan::soft_env(&context.plan, job.unit);
+    let soft = &context.graph.soft_env[job.unit];
     learn(context, &mut learned, &BTreeSet::new(), &names);
     let mut attempt = 0;
     let mut place = job.place;

@@ -48,6 +48,8 @@ pub(crate) struct Graph {
     pub(crate) consumers: Vec<Vec<usize>>,
     /// The files each unit writes.
     pub(crate) files: Vec<Vec<OutputFile>>,
+    /// Variables of each unit's action that only count where they are named.
+    pub(crate) soft_env: Vec<Vec<(String, String)>>,
     /// Each unit's static part.
     pub(crate) statics: Vec<StaticDigest>,
     /// The longest way from each unit to the end of the build, in milliseconds.
@@ -76,6 +78,9 @@ impl Graph {
         Self {
             needs,
             consumers,
+            soft_env: (0..count)
+                .map(|unit| vx_plan::soft_env(plan, unit))
+                .collect(),
             files: (0..count).map(|unit| outputs(plan, unit)).collect(),
             statics,
             remaining_ms,

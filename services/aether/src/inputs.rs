@@ -58,12 +58,8 @@ pub(crate) fn of(context: &BuildContext, unit: usize, parts: &KeyParts) -> Optio
     let this = &plan.units[unit];
     let part = static_part(plan, unit, &context.identities);
     let told: PlanPart = serde_json::from_slice(&part.plan).ok()?;
-    let soft = vx_plan::soft_env(plan, unit);
-    let value = |name: &String| {
-        let soft = soft.iter().find(|(soft, _)| soft == name);
-        soft.map(|(_, value)| value)
-            .or_else(|| context.env.get(name))
-    };
+    let soft = &context.graph.soft_env[unit];
+    let observer = context.observer();
     let inputs = Inputs {
         versions: [part.schema, told.version],
         package_id: &plan.packages[this.package].id,
@@ -102,7 +98,12 @@ pub(crate) fn of(context: &BuildContext, unit: usize, parts: &KeyParts) -> Optio
             .env
             .iter()
             .filter(|(_, digest)| digest.is_some())
-            .filter_map(|(name, _)| Some((name.as_str(), secrets::variable(name, value(name)?))))
+            .filter_map(|(name, _)| {
+                Some((
+                    name.as_str(),
+                    secrets::variable(name, observer.variable(soft, name)?),
+                ))
+            })
             .collect(),
         packages: part
             .packages

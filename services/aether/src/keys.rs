@@ -104,9 +104,8 @@ impl HostSeen {
 }
 
 impl Observer<'_> {
-    /// The key parts of an action under a read set, as things are now, and the time of the
-    /// newest file among them, in nanoseconds since the epoch. `soft` are variables that count
-    /// where they are named; `note` is told of each observation.
+    /// The key parts of an action under a read set, as things are now. `soft` are variables that
+    /// count where they are named; `note` is told of each observation.
     ///
     /// # Errors
     /// When something that was read is there and can't be read.
@@ -117,16 +116,14 @@ impl Observer<'_> {
         set: &ReadSet,
         soft: &[(String, String)],
         mut note: impl FnMut(&Read, &Observation),
-    ) -> io::Result<(KeyParts, i128)> {
-        let mut newest_ns = i128::MIN;
+    ) -> io::Result<KeyParts> {
         let mut reads = Vec::with_capacity(set.reads.len());
         for read in &set.reads {
             let observation = self.observe(read)?;
-            newest_ns = newest_ns.max(observation.newest_ns);
             note(read, &observation);
             reads.push((read.clone(), observation.observed));
         }
-        let parts = KeyParts {
+        Ok(KeyParts {
             static_digest,
             dependencies: dependencies.to_vec(),
             reads,
@@ -134,31 +131,37 @@ impl Observer<'_> {
             checkout: set
                 .takes_path
                 .then(|| self.places.checkout.to_string_lossy().into_owned()),
-        };
-        Ok((parts, newest_ns))
+        })
     }
 
     /// What of the host every action sees is looked at once a build while looking up: it is
     /// much the same for all of them. After an execution it is looked at again.
     fn observe(&self, read: &Read) -> io::Result<Observation> {
-        let Some(seen) = self.seen else {
-            return observe(self.cache, self.places, read);
-        };
-        if !matches!(read.place, ReadPlace::Host(_)) {
-            return observe(self.cache, self.places, read);
-        }
-        if let Some(known) = seen.get(read) {
+        let on_host = matches!(read.place, ReadPlace::Host(_));
+        let seen = self.seen.filter(|_| on_host);
+        if let Some(known) = seen.and_then(|seen| seen.get(read)) {
             return Ok(known);
         }
         let observation = observe(self.cache, self.places, read)?;
-        seen.put(read, &observation);
+        if let Some(seen) = seen {
+            seen.put(read, &observation);
+        }
         Ok(observation)
+    }
+
+    /// The value of a variable that an action named.
+    pub(crate) fn variable<'v>(
+        &'v self,
+        soft: &'v [(String, String)],
+        name: &str,
+    ) -> Option<&'v String> {
+        let soft = soft.iter().find(|(soft, _)| soft == name);
+        soft.map(|(_, value)| value).or_else(|| self.env.get(name))
     }
 
     fn env_parts(&self, set: &ReadSet, soft: &[(String, String)]) -> Vec<(String, Option<Digest>)> {
         let value = |name: &String| {
-            let soft = soft.iter().find(|(soft, _)| soft == name);
-            let value = soft.map(|(_, value)| value).or_else(|| self.env.get(name));
+            let value = self.variable(soft, name);
             value.map(|value| Digest::of(value.as_bytes()))
         };
         set.env

@@ -5,7 +5,7 @@
 //! identities enter the key by themselves.
 
 use vx_core::RelPath;
-use vx_core::places;
+use vx_core::places::{self, below};
 use vx_core::readset::{Observed, Read, ReadKind, ReadPlace, ReadSet, Seen, Trace};
 use vx_plan::{BuildOutput, DepInfo};
 
@@ -125,14 +125,6 @@ fn place_of(checkout: &str, path: &str) -> Option<ReadPlace> {
         return None;
     }
     Some(ReadPlace::Host(path.to_owned()))
-}
-
-fn below<'a>(path: &'a str, base: &str) -> Option<&'a str> {
-    let rest = path.strip_prefix(base)?;
-    if rest.is_empty() {
-        return Some(rest);
-    }
-    rest.strip_prefix('/')
 }
 
 fn other_module_file(place: &ReadPlace) -> Option<ReadPlace> {

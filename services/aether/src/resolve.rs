@@ -147,7 +147,7 @@ fn observe(
     sets: &[ReadSet],
 ) -> ServiceResult<Vec<Candidate>> {
     let observer = context.lookup_observer();
-    let soft = vx_plan::soft_env(&context.plan, unit);
+    let soft = &context.graph.soft_env[unit];
     let mut candidates: Vec<Candidate> = Vec::with_capacity(sets.len());
     for set in sets {
         let observed = tokio::task::block_in_place(|| {
@@ -155,13 +155,13 @@ fn observe(
                 context.graph.statics[unit],
                 dependencies,
                 set,
-                &soft,
+                soft,
                 |_, _| {},
             )
         });
         // What can't be read can't be the same as before; if the action needs it, it will say
         // so itself.
-        let Ok((parts, _)) = observed else { continue };
+        let Ok(parts) = observed else { continue };
         let key = parts.key();
         if candidates.iter().all(|other| other.key != key) {
             candidates.push(Candidate { parts, key });

@@ -104,10 +104,8 @@ impl Sight {
 
     fn through_links(&self, path: &str) -> PathBuf {
         for (link, real) in &self.links {
-            if let Some(rest) = path.strip_prefix(link.as_str())
-                && (rest.is_empty() || rest.starts_with('/'))
-            {
-                return real.join(rest.trim_start_matches('/'));
+            if let Some(rest) = places::below(path, link) {
+                return real.join(rest);
             }
         }
         PathBuf::from(path)

@@ -130,7 +130,7 @@ pub(crate) async fn prepare(
         argv: invocation.argv,
         env: environment::whole(invocation.env, &allowed, learned),
         cwd: invocation.cwd,
-        toolchain: context.sysroot.to_string_lossy().into_owned(),
+        toolchain: context.places.sysroot.to_string_lossy().into_owned(),
         checkout: local.then(|| CheckoutMount {
             at: place.at(&host_checkout).to_owned(),
             host: host_checkout.clone(),

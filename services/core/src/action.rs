@@ -135,6 +135,10 @@ pub enum MessageFormat {
     RustcJson,
 }
 
+/// How many processes and threads an action may have: a `make -j` of a hundred compilers, and far
+/// from what would hurt the machine. Their numbers in the action's root stay below it.
+pub const MAX_PROCESSES: u64 = 4096;
+
 /// One action, ready to run. Paths inside are those of the isolation root.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ActionSpec {

@@ -31,6 +31,15 @@ pub const HOME: &str = "/vx/home";
 /// `PATH` inside an isolation root.
 pub const PATH: &str = "/vx/toolchain/bin:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin";
 
+/// What of `path` lies below `base`, without a leading slash; empty where they are the same.
+pub fn below<'a>(path: &'a str, base: &str) -> Option<&'a str> {
+    let rest = path.strip_prefix(base)?;
+    if rest.is_empty() {
+        return Some(rest);
+    }
+    rest.strip_prefix('/')
+}
+
 /// What of the host every action sees under its own path, read-only, as far as it is there:
 /// tools, headers and libraries. `/etc/alternatives` is where Debian's `cc` leads; `/nix/store`
 /// holds everything on NixOS.

@@ -20,11 +20,10 @@ fn below_root(at: &str) -> ServiceResult<RelPath> {
         .filter(|rest| !rest.is_empty())
         .ok_or_else(|| invalid("is not below /vx, where an action's inputs and outputs lie"))?;
     let path = RelPath::new(rest).map_err(|error| ServiceError::Invalid(error.to_string()))?;
-    let inside = |reserved: &str| {
-        at.strip_prefix(reserved)
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-    };
-    if RESERVED.iter().any(|reserved| inside(reserved)) {
+    if RESERVED
+        .iter()
+        .any(|reserved| places::below(at, reserved).is_some())
+    {
         return Err(invalid("lies where something else is mounted"));
     }
     Ok(path)

@@ -172,7 +172,6 @@ impl Stage {
                 sight: None,
             },
             workspace: self.checkout.path().to_owned(),
-            sysroot: "/".into(),
             package_sources: BTreeMap::new(),
             env: env
                 .iter()

@@ -3,16 +3,14 @@
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities};
 
+use vx_core::action::MAX_PROCESSES;
+
 use super::fault::{Fault, Step};
 use super::mounts::last_errno;
 
 /// How many files a program may have open unless it asks for more, up to the hard limit:
 /// enough for linkers, few enough for programs that close every possible descriptor.
 const OPEN_FILES: u64 = 4096;
-
-/// How many processes and threads an action may have: a `make -j` of a hundred compilers, and
-/// far from what would hurt the machine.
-const PROCESSES: u64 = 4096;
 
 /// The host's name inside.
 const HOST_NAME: &[u8] = b"vx";
@@ -73,7 +71,7 @@ pub(super) fn leave_keyring() {
 /// Kernels before 6.14 can't bound a namespace's processes; there, and where a file may not be
 /// written, an ordinary user's limit still holds.
 pub(super) fn bound_processes() {
-    let _ = std::fs::write("/proc/sys/kernel/pid_max", PROCESSES.to_string());
+    let _ = std::fs::write("/proc/sys/kernel/pid_max", MAX_PROCESSES.to_string());
     let _ = std::fs::write("/proc/sys/user/max_user_namespaces", "0");
 }
 
@@ -108,8 +106,8 @@ pub(super) fn limits(memory: u64) -> Result<(), Fault> {
     };
     setrlimit(Resource::Data, memory).step("limit memory")?;
     let processes = Rlimit {
-        current: Some(PROCESSES),
-        maximum: Some(PROCESSES),
+        current: Some(MAX_PROCESSES),
+        maximum: Some(MAX_PROCESSES),
     };
     setrlimit(Resource::Nproc, processes).step("limit processes")?;
     let no_core = Rlimit {

@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::task::Poll;
 
@@ -28,12 +29,14 @@ impl<T: Send + 'static> Task<T> {
     pub(crate) async fn outcome(mut self) -> ServiceResult<T> {
         match (&mut self.running).await {
             Ok(outcome) => outcome,
-            Err(ended) if ended.is_panic() => Err(ServiceError::failed(
-                "the service made a mistake and gave this request up; its log says more",
-            )),
+            Err(ended) if ended.is_panic() => Err(mistake()),
             Err(_) => Err(ServiceError::failed("the request was cancelled")),
         }
     }
+}
+
+fn mistake() -> ServiceError {
+    ServiceError::failed("the service made a mistake and gave this request up; its log says more")
 }
 
 impl<T> Drop for Task<T> {
@@ -71,13 +74,16 @@ pub(crate) async fn run_at_hand<T: Send + 'static>(
         return Err(ServiceError::Revoked);
     }
     let mut work = Box::pin(work);
+    // A panic is the request's end here too, and not the connections' thread's.
     let first = poll_fn(|context| {
         let _entered = runtime.enter();
-        Poll::Ready(work.as_mut().poll(context))
+        let polled = catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(context)));
+        Poll::Ready(polled)
     });
     match first.await {
-        Poll::Ready(outcome) => outcome,
-        Poll::Pending => run(runtime, over, work).await,
+        Ok(Poll::Ready(outcome)) => outcome,
+        Ok(Poll::Pending) => run(runtime, over, work).await,
+        Err(_) => Err(mistake()),
     }
 }
 

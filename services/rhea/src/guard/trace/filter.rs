@@ -19,8 +19,8 @@ pub(super) enum Deed {
     LookAtLink,
     /// Looks at it; `AT_SYMLINK_NOFOLLOW` and `AT_EMPTY_PATH` are in this argument.
     LookBy(usize),
-    /// Runs it; flags as for [`Deed::LookBy`] in this argument, if there is one.
-    Execute(Option<usize>),
+    /// Runs it.
+    Execute,
     /// Makes, removes or renames it: whether it is there decides how that ends.
     Alter,
     /// Makes a link there that leads to the text of argument 0.
@@ -87,8 +87,8 @@ const EVERYWHERE: &[Watched] = &[
     watched(libc::SYS_faccessat, Deed::Look, AT),
     watched(libc::SYS_faccessat2, Deed::LookBy(3), AT),
     watched(libc::SYS_readlinkat, Deed::LookAtLink, AT),
-    watched(libc::SYS_execve, Deed::Execute(None), P0),
-    watched(libc::SYS_execveat, Deed::Execute(Some(4)), AT),
+    watched(libc::SYS_execve, Deed::Execute, P0),
+    watched(libc::SYS_execveat, Deed::Execute, AT),
     watched(libc::SYS_getdents64, Deed::List, &[]),
     watched(libc::SYS_openat2, Deed::OpenHow(2), AT),
     watched(libc::SYS_chdir, Deed::Look, P0),

@@ -123,7 +123,7 @@ impl<'a> Caller<'a> {
             Deed::Look | Deed::List => Intent::Look,
             Deed::LookAtLink => Intent::LookAtLink,
             Deed::LookBy(at) => by_flags(at),
-            Deed::Execute(_) => Intent::Execute,
+            Deed::Execute => Intent::Execute,
             Deed::Alter | Deed::Link => Intent::Alter,
         })
     }
@@ -149,6 +149,6 @@ impl<'a> Caller<'a> {
             return Ok(None);
         }
         let directory = at.directory.map(|index| self.number(index));
-        Ok(resolve::absolute(self.pid, directory, &raw).and_then(|path| notes.straighten(path)))
+        Ok(resolve::absolute(self.pid, directory, &raw).map(|path| notes.straighten(path)))
     }
 }

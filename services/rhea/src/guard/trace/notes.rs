@@ -6,7 +6,7 @@ use std::path::Path;
 use rustix::fs::{AtFlags, CWD, FileType};
 use serde::{Deserialize, Serialize};
 use vx_core::RelPath;
-use vx_core::places;
+use vx_core::places::{self, below};
 use vx_core::readset::{
     MAX_SIGHT_BYTES, MAX_SIGHTS, MAX_WROTE, Read, ReadKind, ReadPlace, Seen, Sight, Trace,
 };
@@ -95,8 +95,8 @@ impl Notes {
     }
 
     /// Takes `.` and `..` out of an absolute path.
-    pub(super) fn straighten(&mut self, path: String) -> Option<Resolved> {
-        Some(self.straightener.straighten(path))
+    pub(super) fn straighten(&mut self, path: String) -> Resolved {
+        self.straightener.straighten(path)
     }
 
     /// Something may have been missed.
@@ -333,14 +333,6 @@ impl Scope {
         }
         Side::In
     }
-}
-
-fn below<'a>(path: &'a str, base: &str) -> Option<&'a str> {
-    let rest = path.strip_prefix(base)?;
-    if rest.is_empty() {
-        return Some(rest);
-    }
-    rest.strip_prefix('/')
 }
 
 fn look(path: &str, flags: AtFlags) -> Seen {
