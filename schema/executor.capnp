@@ -79,6 +79,12 @@ enum OutputStream {
   stderr @1;
 }
 
+enum Watch {
+  nothing @0;
+  checkout @1;
+  everything @2;
+}
+
 struct ActionSpec {
   label @0 :Text;
   argv @1 :List(Text);
@@ -93,7 +99,7 @@ struct ActionSpec {
   collect @9 :List(Collect);
   messages @10 :MessageFormat;
   marker @11 :Text;
-  trace @12 :Bool;
+  watch @12 :Watch;
   hostPaths @13 :List(Text);
   network @14 :Bool;
 }
@@ -110,7 +116,8 @@ struct Sight {
     absent @5 :Void;
     file @6 :Int64;
     # The later of its times, in nanoseconds since the epoch.
-    directory @7 :Void;
+    directory @7 :Int64;
+    # The same.
     link @8 :Void;
     other @9 :Void;
   }
@@ -130,6 +137,8 @@ struct Trace {
   incomplete @1 :Text;
   # Empty where nothing is missing.
   wrote @2 :List(Text);
+  unsteady @3 :Text;
+  # Empty where every path was the same thing each time.
 }
 
 struct Outcome {

@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use crate::gate::Gate;
 use crate::locate;
 
 /// A directory with a Cargo workspace in it. It is its environment's, which removes it.
@@ -77,6 +78,15 @@ impl Project {
         fs::create_dir_all(path.parent().expect("a joined path has a parent"))
             .and_then(|()| std::os::unix::fs::symlink(target, &path))
             .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    }
+
+    /// Makes a FIFO at which whoever reads it waits.
+    ///
+    /// # Panics
+    /// When it can't be made.
+    #[must_use]
+    pub fn gate(&self, path: &str) -> Gate {
+        Gate::new(self.join(path))
     }
 
     /// Moves a file or a directory.

@@ -59,7 +59,7 @@ const EVENT: char = '@';
 
 /// How long something the harness waits for may take before the test fails: what fixtures wait
 /// for takes a second, also on a machine that does ten things at once a few.
-const PATIENCE: Duration = Duration::from_secs(90);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 
 /// One real compiler run.
 #[derive(Clone, Debug, PartialEq, Eq)]

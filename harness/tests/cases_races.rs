@@ -214,6 +214,65 @@ fn a_source_that_the_compiler_has_read() {
     assert_right(name, &env, &project, run, "new text-1 word-1 input-1");
 }
 
+/// Two directories, none newer than the build, of which the one is put in the other's place: no
+/// file in them shows it by its time.
+fn two_parts(project: &Project) {
+    let write = |part: &str| {
+        let text = format!("pub const PART: &str = \"{part}\";\n");
+        project.write(&format!("{part}/mod.rs"), &text);
+        let metadata = std::fs::metadata(project.join(&format!("{part}/mod.rs")));
+        let modified = metadata.and_then(|metadata| metadata.modified());
+        modified.expect("it was just written")
+    };
+    let first = write("part-1");
+    // Files are stamped by a clock that goes on by ticks.
+    while write("part-2") == first {}
+}
+
+fn swap_parts(project: &Project, place: &str) {
+    project.rename(place, "gone");
+    project.rename("part-2", place);
+}
+
+#[test]
+fn a_directory_that_is_swapped_under_a_plain_compile() {
+    let env = Env::new();
+    let project = env.project(PROJECT);
+    two_parts(&project);
+    project.rename("part-1", "library/src/part");
+    project.edit("library/src/lib.rs", "\"word-1\"", "part::PART");
+    // The compiler reads modules first, and then waits for what comes through here.
+    let gate = project.gate("library/gate");
+    let text = project.read("library/src/lib.rs");
+    let gated = "mod part;\npub const GATE: &str = include_str!(\"../gate\");\n";
+    project.write("library/src/lib.rs", &format!("{gated}{text}"));
+    let build = env.start_vx(&project, &["build"]);
+    gate.let_one_through(|| swap_parts(&project, "library/src/part"));
+    let run = gate.stay_open_while(|| build.wait());
+    let name = "a directory swapped after a plain compile read from it";
+    gate.stay_open_while(|| {
+        assert_right(name, &env, &project, run, "text-1 part-2 input-1");
+    });
+}
+
+#[test]
+fn a_directory_that_is_swapped_under_a_macro() {
+    let env = Env::new();
+    let project = env.project(PROJECT);
+    two_parts(&project);
+    project.rename("part-1", "app/parts");
+    project.edit("app/src/main.rs", "\"text.txt\"", "\"parts/mod.rs\"");
+    let hold = env.toolchain().hold("after");
+    let build = env.start_vx(&project, &["build"]);
+    env.toolchain().wait_for_event("after", 1);
+    swap_parts(&project, "app/parts");
+    hold.release();
+    let run = build.wait();
+    let name = "a directory swapped after a macro read from it";
+    let words = "pub const PART: &str = \"part-2\"; word-1 input-1";
+    assert_right(name, &env, &project, run, words);
+}
+
 #[test]
 fn a_file_that_a_macro_has_read() {
     let env = Env::new();

@@ -31,6 +31,7 @@ pub(crate) fn look(
     dependencies: &[DependencyPart],
     set: &ReadSet,
     trace: Option<&Trace>,
+    started_ns: i128,
 ) -> ServiceResult<Afterwards> {
     let context = &job.context;
     let static_digest = context.graph.statics[job.unit];
@@ -40,7 +41,7 @@ pub(crate) fn look(
         .flat_map(|trace| &trace.sights)
         .map(|sight| (&sight.read, &sight.seen))
         .collect();
-    let mut disagreement = None;
+    let mut disagreement = trace.and_then(|trace| trace.unsteady.clone());
     let mut newest = None;
     let mut newest_ns = i128::MIN;
     let note = |read: &Read, observation: &Observation| {
@@ -49,7 +50,7 @@ pub(crate) fn look(
             newest = Some(context.places.host_path(&read.place));
         }
         let agrees = match seen.get(read) {
-            Some(seen) => readsets::agree(seen, observation),
+            Some(seen) => readsets::agree(seen, observation, started_ns),
             // A compiler said that it read this.
             None => read.kind != ReadKind::Content || observation.observed != Observed::Absent,
         };

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::watch;
-use vx_core::action::{Execution, Exit, OutputStream};
+use vx_core::action::{Execution, Exit, OutputStream, Watch};
 use vx_core::error::{ServiceError, ServiceResult};
 use vx_core::key::RecordName;
 use vx_core::readset::{ReadSet, Trace};
@@ -230,7 +230,7 @@ async fn attempt_until_settled(
             newest_ns,
             newest,
             disagreement,
-        } = afterwards::look(job, &dependencies, &set, ran.trace.as_ref())?;
+        } = afterwards::look(job, &dependencies, &set, ran.trace.as_ref(), started_ns)?;
         let unsettled = if newest_ns >= started_ns {
             let newest = newest.unwrap_or_default();
             Some(format!("{} changed while it ran", newest.display()))
@@ -290,7 +290,7 @@ pub(crate) async fn run_again(
         Err(error) => return Ok(Err(error.to_string())),
     };
     change(&mut prepared.spec);
-    prepared.spec.trace = false;
+    prepared.spec.watch = Watch::Nothing;
     let (progress, _) = watch::channel(Progress::default());
     Ok(
         match run_once(job, &*session, &prepared, &progress).await? {
@@ -418,7 +418,11 @@ async fn run_once(
                     .any(|output| output != "stderr" && output != "stdout" && *output != name);
             let mut set = readsets::of_compile(checkout, &prepared.spec.cwd, &dep_info);
             if let Some(trace) = &trace {
-                readsets::add_trace(&mut set, trace);
+                match prepared.spec.watch {
+                    Watch::Nothing => {}
+                    Watch::Checkout => readsets::add_missing(&mut set, trace),
+                    Watch::Everything => readsets::add_trace(&mut set, trace),
+                }
             }
             Ok(Ok(Ran {
                 set,

@@ -52,6 +52,8 @@ pub(crate) struct Observation {
     /// The latest change or modification time of any file that was looked at, in nanoseconds
     /// since the epoch.
     pub(crate) newest_ns: i128,
+    /// That time of the file or the directory itself, links on the way left out.
+    pub(crate) own_ns: Option<i128>,
 }
 
 /// Observes one read.
@@ -63,6 +65,7 @@ pub(crate) fn observe(cache: &StatCache, places: &Places, read: &Read) -> io::Re
         cache,
         places,
         newest_ns: i128::MIN,
+        own_ns: None,
     };
     let path = places.host_path(&read.place);
     let found = places.sight.as_ref().map(|sight| sight.of(&read.place));
@@ -76,6 +79,7 @@ pub(crate) fn observe(cache: &StatCache, places: &Places, read: &Read) -> io::Re
                 _ => Observed::Absent,
             },
             newest_ns: eye.newest_ns,
+            own_ns: eye.own_ns,
         });
     }
     let observed = match read.kind {
@@ -90,6 +94,7 @@ pub(crate) fn observe(cache: &StatCache, places: &Places, read: &Read) -> io::Re
         Ok(observed) => Ok(Observation {
             observed,
             newest_ns: eye.newest_ns,
+            own_ns: eye.own_ns,
         }),
         Err(error) => Err(io::Error::new(
             error.kind(),
@@ -102,6 +107,7 @@ struct Eye<'a> {
     cache: &'a StatCache,
     places: &'a Places,
     newest_ns: i128,
+    own_ns: Option<i128>,
 }
 
 #[derive(Serialize)]
@@ -113,6 +119,12 @@ enum Below {
 }
 
 impl Eye<'_> {
+    /// Takes in the stamp of what a read leads to.
+    fn stamped(&mut self, stamp: &Stamp) {
+        self.own_ns = Some(stamp.newest_ns());
+        self.newest_ns = self.newest_ns.max(stamp.newest_ns());
+    }
+
     fn content(&mut self, path: &Path) -> io::Result<Observed> {
         let Some(metadata) = present(fs::metadata(path))? else {
             return Ok(Observed::Absent);
@@ -125,7 +137,7 @@ impl Eye<'_> {
         }
         match present(self.cache.digest(path))? {
             Some((digest, stamp)) => {
-                self.newest_ns = self.newest_ns.max(stamp.newest_ns());
+                self.stamped(&stamp);
                 Ok(Observed::Content(digest))
             }
             None => Ok(Observed::Absent),
@@ -139,7 +151,7 @@ impl Eye<'_> {
         if !metadata.is_dir() {
             return self.existence(path);
         }
-        self.newest_ns = self.newest_ns.max(Stamp::of(&metadata).newest_ns());
+        self.stamped(&Stamp::of(&metadata));
         let mut names = Vec::new();
         for entry in fs::read_dir(path)? {
             let entry = entry?;
@@ -193,7 +205,7 @@ impl Eye<'_> {
     fn described(&mut self, metadata: &fs::Metadata) -> Observed {
         use std::os::unix::fs::PermissionsExt;
         if metadata.is_file() {
-            self.newest_ns = self.newest_ns.max(Stamp::of(metadata).newest_ns());
+            self.stamped(&Stamp::of(metadata));
             return Observed::File {
                 size: metadata.len(),
                 executable: metadata.permissions().mode() & 0o100 != 0,

@@ -14,25 +14,12 @@ use crate::observe::Observation;
 /// The read set of a compile that ran in `cwd` and found the checkout at `checkout`.
 pub(crate) fn of_compile(checkout: &str, cwd: &str, dep_info: &DepInfo) -> ReadSet {
     let mut set = ReadSet::default();
-    for (index, file) in dep_info.files.iter().enumerate() {
-        let Some(place) = place_of(checkout, &resolve(cwd, file)) else {
-            continue;
-        };
-        // The crate root is named on the command line; every other module has a second
-        // place where rustc would look for it, and finding both is an error.
-        if index > 0
-            && let Some(other) = other_module_file(&place)
-        {
-            set.reads.push(Read {
-                place: other,
-                kind: ReadKind::Existence,
-            });
-        }
-        set.reads.push(Read {
-            place,
-            kind: ReadKind::Content,
-        });
-    }
+    let files = dep_info.files.iter();
+    let places = files.filter_map(|file| place_of(checkout, &resolve(cwd, file)));
+    set.reads.extend(places.map(|place| Read {
+        place,
+        kind: ReadKind::Content,
+    }));
     set.env = dep_info.env.iter().map(|(name, _)| name.clone()).collect();
     set.canonical()
 }
@@ -65,6 +52,17 @@ pub(crate) fn add_trace(set: &mut ReadSet, trace: &Trace) {
     *set = std::mem::take(set).canonical();
 }
 
+/// Adds what a compiler looked for and did not find, such as the other file that a module could
+/// be in. What it found it names itself, and nothing else about that counts.
+pub(crate) fn add_missing(set: &mut ReadSet, trace: &Trace) {
+    let missing = trace
+        .sights
+        .iter()
+        .filter(|sight| sight.seen == Seen::Absent);
+    set.reads.extend(missing.map(|sight| sight.read.clone()));
+    *set = std::mem::take(set).canonical();
+}
+
 /// Whether the toolchain's identity covers a read.
 fn is_known(read: &Read) -> bool {
     let ReadPlace::Toolchain(path) = &read.place else {
@@ -73,16 +71,22 @@ fn is_known(read: &Read) -> bool {
     crate::host::is_in_identity(path)
 }
 
-/// Whether what was observed afterwards is what the action saw: else it changed meanwhile, and
-/// nobody knows which of both the action read.
-pub(crate) fn agree(seen: &Seen, observation: &Observation) -> bool {
+/// Whether what was observed afterwards is what an action saw that started at `started_ns`:
+/// else it changed meanwhile, and nobody knows which of both the action read. The time has to be
+/// the same one: where a directory was put in another's place, all of its files are older.
+pub(crate) fn agree(seen: &Seen, observation: &Observation, started_ns: i128) -> bool {
+    let is_from = |newest_ns: &i64| observation.own_ns == Some(i128::from(*newest_ns));
     match (seen, &observation.observed) {
         (Seen::Absent, observed) => *observed == Observed::Absent,
         (Seen::File { newest_ns }, Observed::Content(_) | Observed::File { .. }) => {
-            i128::from(*newest_ns) <= observation.newest_ns
+            is_from(newest_ns)
         }
-        (Seen::Directory, Observed::Listing(_) | Observed::Tree(_)) => true,
-        (Seen::Directory, Observed::Kind(kind)) => kind == "directory",
+        // What changed after the start, the action changed in a layer of its own; or somebody
+        // else did, and it is too new.
+        (Seen::Directory { newest_ns }, Observed::Listing(_)) => {
+            is_from(newest_ns) || i128::from(*newest_ns) >= started_ns
+        }
+        (Seen::Directory { .. }, Observed::Kind(kind)) => kind == "directory",
         (Seen::Link, Observed::Link(_)) => true,
         // What comes through a FIFO or a socket is in no key, so nothing is lost with one.
         (Seen::Other, observed) => matches!(observed, Observed::Special | Observed::Absent),
@@ -127,18 +131,6 @@ fn place_of(checkout: &str, path: &str) -> Option<ReadPlace> {
     Some(ReadPlace::Host(path.to_owned()))
 }
 
-fn other_module_file(place: &ReadPlace) -> Option<ReadPlace> {
-    let ReadPlace::Checkout(path) = place else {
-        return None;
-    };
-    let text = path.as_str();
-    let other = match text.strip_suffix("/mod.rs") {
-        Some(directory) => format!("{directory}.rs"),
-        None => format!("{}/mod.rs", text.strip_suffix(".rs")?),
-    };
-    RelPath::new(other).ok().map(ReadPlace::Checkout)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -166,7 +158,6 @@ mod tests {
             [
                 checkout("README.md"),
                 checkout("crate/src/a.rs"),
-                checkout("crate/src/a/mod.rs"),
                 checkout("crate/src/main.rs"),
                 ReadPlace::Host("/usr/include/x.h".to_owned()),
             ]

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use vx_core::action::{
     ActionSpec, CheckoutMode, CheckoutMount, Collect, CollectForm, FileInput, MessageFormat,
-    PackageInput, TreeInput,
+    PackageInput, TreeInput, Watch,
 };
 use vx_core::{Digest, places};
 use vx_plan::{CompileInputs, Declared, Mode, PackageRoot, Plan, TargetKind};
@@ -153,7 +153,7 @@ pub(crate) async fn prepare(
         } else {
             String::new()
         },
-        trace: runs_foreign_code(plan, unit) || bundles(&inputs),
+        watch: watch(plan, unit, &inputs),
         host_paths: declared.paths,
         network: declared.network,
     };
@@ -229,6 +229,20 @@ fn collect(context: &BuildContext, unit: usize) -> Collect {
                 name: OUT_DIR.to_owned(),
             },
         },
+    }
+}
+
+/// What of a unit's looks at paths is to be known. A plain compile of the checkout is watched for
+/// where it looked in vain, and for when what it read was there; one of an immutable package
+/// reads what is given by digest.
+fn watch(plan: &Plan, unit: usize, inputs: &CompileInputs) -> Watch {
+    let package = &plan.packages[plan.units[unit].package];
+    if runs_foreign_code(plan, unit) || bundles(inputs) {
+        Watch::Everything
+    } else if matches!(package.root, PackageRoot::Checkout { .. }) {
+        Watch::Checkout
+    } else {
+        Watch::Nothing
     }
 }
 

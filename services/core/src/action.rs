@@ -135,6 +135,18 @@ pub enum MessageFormat {
     RustcJson,
 }
 
+/// What of an action's looks at paths is noted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Watch {
+    /// None: all that it can read is given by digest, or is the toolchain's business.
+    Nothing,
+    /// Those in the checkout: for a plain compile of it. What a compiler finds on the host it
+    /// runs with and does not build from.
+    Checkout,
+    /// All in the checkout, the toolchain and on the host: for what links or runs foreign code.
+    Everything,
+}
+
 /// How many processes and threads an action may have: a `make -j` of a hundred compilers, and far
 /// from what would hurt the machine. Their numbers in the action's root stay below it.
 pub const MAX_PROCESSES: u64 = 4096;
@@ -167,8 +179,8 @@ pub struct ActionSpec {
     /// Text to look for in what is collected and in standard output, debug sections aside:
     /// the checkout's place. Empty for none.
     pub marker: String,
-    /// Whether to watch what the action looks at: for what links or runs foreign code.
-    pub trace: bool,
+    /// What of its looks at paths is noted.
+    pub watch: Watch,
     /// Further files and directories of the host that it finds, read-only, at their own
     /// absolute paths: what the workspace declares.
     pub host_paths: Vec<String>,

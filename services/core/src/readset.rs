@@ -109,7 +109,10 @@ pub enum Seen {
         newest_ns: i64,
     },
     /// A directory.
-    Directory,
+    Directory {
+        /// The later of its change and modification times, in nanoseconds since the epoch.
+        newest_ns: i64,
+    },
     /// A link that was not followed.
     Link,
     /// Anything else.
@@ -131,6 +134,9 @@ pub struct Sight {
 pub struct Trace {
     /// Each thing once, sorted.
     pub sights: Vec<Sight>,
+    /// A path that was not the same thing each time the action looked: nobody can say which of
+    /// them it went by.
+    pub unsteady: Option<String>,
     /// Why there may be more than these, if so: the action's result can't be keyed.
     pub incomplete: Option<String>,
     /// Files that it left in its own layer of the checkout, relative to the checkout, sorted; at

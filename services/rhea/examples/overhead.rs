@@ -13,7 +13,7 @@ use bytes::Bytes;
 use vx_core::{
     ActionSpec, Blob, BlobReader, BlobWriter, CheckoutMode, CheckoutMount, Collect, CollectForm,
     Digest, Execution, Executor, MessageFormat, Observer, Output, OutputStream, PlaceOutcome,
-    PlaceRequest, ServiceError, ServiceResult, Store,
+    PlaceRequest, ServiceError, ServiceResult, Store, Watch,
 };
 use vx_rhea::{Rhea, Settings};
 
@@ -82,7 +82,7 @@ fn action(checkout: &Path, mode: Option<CheckoutMode>) -> ActionSpec {
         }],
         messages: MessageFormat::RustcJson,
         marker: String::new(),
-        trace: false,
+        watch: Watch::Nothing,
         host_paths: Vec::new(),
         network: false,
     }

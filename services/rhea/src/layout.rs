@@ -146,7 +146,7 @@ fn staged(action: &ActionSpec, trees: Vec<Tree>) -> ServiceResult<Tree> {
 
 #[cfg(test)]
 mod tests {
-    use vx_core::{Collect, Digest, FileInput, MessageFormat};
+    use vx_core::{Collect, Digest, FileInput, MessageFormat, Watch};
 
     use super::*;
 
@@ -164,7 +164,7 @@ mod tests {
             collect: Vec::new(),
             messages: MessageFormat::Plain,
             marker: String::new(),
-            trace: false,
+            watch: Watch::Nothing,
             host_paths: Vec::new(),
             network: false,
         }

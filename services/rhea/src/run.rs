@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use vx_core::readset::Trace;
 use vx_core::{
     ActionSpec, CheckoutMode, CheckoutMount, Execution, Exit, MessageFormat, Observer, Output,
-    OutputForm, OutputStream, RelPath, ServiceError, Store, places,
+    OutputForm, OutputStream, RelPath, ServiceError, Store, Watch, places,
 };
 
 use crate::collect::{Collected, Collector, Early, Kept};
@@ -181,7 +181,7 @@ impl Attempt<'_> {
                 argv: self.action.argv.clone(),
                 env,
                 cwd: self.action.cwd.clone(),
-                trace: self.action.trace.then(|| self.scope()),
+                trace: self.scope(),
             }),
         }
     }
@@ -199,10 +199,15 @@ impl Attempt<'_> {
         paths
     }
 
-    /// What the trace is for: the checkout and the host.
-    fn scope(&self) -> Scope {
+    /// What the trace is for, if there is one: the checkout, or that and the host.
+    fn scope(&self) -> Option<Scope> {
+        let host = match self.action.watch {
+            Watch::Nothing => return None,
+            Watch::Checkout => &[],
+            Watch::Everything => places::HOST,
+        };
         let checkout = self.action.checkout.as_ref();
-        Scope {
+        Some(Scope {
             checkout: checkout.map(|checkout| checkout.at.clone()),
             layered: checkout.is_some_and(|checkout| checkout.mode == CheckoutMode::PrivateLayer),
             hidden: checkout
@@ -212,12 +217,13 @@ impl Attempt<'_> {
                     hidden.map(|hidden| format!("{}/{hidden}", checkout.at))
                 })
                 .collect(),
-            host: places::HOST
+            toolchain: self.action.watch == Watch::Everything,
+            host: host
                 .iter()
                 .map(|path| (*path).to_owned())
                 .chain(self.action.host_paths.iter().cloned())
                 .collect(),
-        }
+        })
     }
 
     /// The checkout with the executor's directory hidden, should it lie in there.
@@ -293,7 +299,8 @@ impl Attempt<'_> {
         match report {
             Some(Report::Ended { exit, duration }) => {
                 self.engine.counters.executed();
-                let trace = self.action.trace.then(|| read_trace(trace)).transpose()?;
+                let watched = self.action.watch != Watch::Nothing;
+                let trace = watched.then(|| read_trace(trace)).transpose()?;
                 Ok(Finished {
                     exit,
                     duration,

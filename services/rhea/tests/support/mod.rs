@@ -18,7 +18,7 @@ use vx_core::service::MAX_SMALL_BLOB;
 use vx_core::{
     ActionSpec, Blob, BlobReader, BlobWriter, CheckoutMode, CheckoutMount, Collect, CollectForm,
     Digest, Execution, Executor, Exit, FileInput, MessageFormat, Observer, Output, OutputStream,
-    PlaceOutcome, PlaceRequest, ServiceError, ServiceResult, Store, places,
+    PlaceOutcome, PlaceRequest, ServiceError, ServiceResult, Store, Watch, places,
 };
 use vx_rhea::{Rhea, Settings};
 
@@ -379,7 +379,7 @@ pub fn shell(script: &str) -> ActionSpec {
         collect: Vec::new(),
         messages: MessageFormat::Plain,
         marker: String::new(),
-        trace: false,
+        watch: Watch::Nothing,
         host_paths: Vec::new(),
         network: false,
     }

@@ -17,7 +17,7 @@ use tempfile::TempDir;
 use tokio::runtime::Handle as Runtime;
 use vx_core::{
     ActionSpec, Execution, Executor, ExecutorStatus, Ingested, MessageFormat, Observer, Output,
-    OutputStream, PackageSource, ServiceResult, Store, StoreService,
+    OutputStream, PackageSource, ServiceResult, Store, StoreService, Watch,
 };
 
 use crate::contract::MemoryStore;
@@ -189,7 +189,7 @@ fn action() -> ActionSpec {
         collect: Vec::new(),
         messages: MessageFormat::Plain,
         marker: String::new(),
-        trace: false,
+        watch: Watch::Nothing,
         host_paths: Vec::new(),
         network: false,
     }

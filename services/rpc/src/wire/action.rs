@@ -5,7 +5,7 @@ use std::time::Duration;
 use vx_core::{
     ActionSpec, CheckoutMode, CheckoutMount, Collect, CollectForm, Execution, Exit, FileInput,
     Ingested, MessageFormat, OutputStream, PackageFormat, PackageInput, PackageSource, RelPath,
-    TreeInput,
+    TreeInput, Watch,
 };
 use vx_schema::executor_capnp as wire;
 
@@ -73,7 +73,11 @@ pub(crate) mod spec {
             MessageFormat::RustcJson => wire::MessageFormat::RustcJson,
         });
         to.set_marker(&value.marker);
-        to.set_trace(value.trace);
+        to.set_watch(match value.watch {
+            Watch::Nothing => wire::Watch::Nothing,
+            Watch::Checkout => wire::Watch::Checkout,
+            Watch::Everything => wire::Watch::Everything,
+        });
         to.set_network(value.network);
         texts::to_wire(
             &value.host_paths,
@@ -153,7 +157,11 @@ pub(crate) mod spec {
                 wire::MessageFormat::RustcJson => MessageFormat::RustcJson,
             },
             marker: text(from.get_marker()?)?,
-            trace: from.get_trace(),
+            watch: match from.get_watch()? {
+                wire::Watch::Nothing => Watch::Nothing,
+                wire::Watch::Checkout => Watch::Checkout,
+                wire::Watch::Everything => Watch::Everything,
+            },
             host_paths: texts::from_wire(from.get_host_paths()?)?,
             network: from.get_network(),
         })

@@ -12,7 +12,7 @@ use vx_core::{
     ActionResult, ActionSpec, Blob, CheckoutMode, CheckoutMount, Collect, CollectForm, Digest,
     Execution, ExecutorStatus, Exit, FileInput, MessageFormat, Output, OutputForm, PackageFormat,
     PackageInput, PlaceFile, PlaceMode, PlaceOutcome, PlaceRequest, RelPath, StoreStatus,
-    TreeInput,
+    TreeInput, Watch,
 };
 use vx_schema::{aether_capnp, executor_capnp, store_capnp, values_capnp};
 
@@ -113,7 +113,7 @@ fn actions() {
         ],
         messages: MessageFormat::RustcJson,
         marker: "/vx/ws".to_owned(),
-        trace: true,
+        watch: Watch::Everything,
         host_paths: vec!["/opt/x".to_owned()],
         network: true,
     };
@@ -406,7 +406,7 @@ fn every_sight() -> Trace {
     let states = [
         Seen::Absent,
         Seen::File { newest_ns: -7 },
-        Seen::Directory,
+        Seen::Directory { newest_ns: 9 },
         Seen::Link,
         Seen::Other,
     ];
@@ -425,6 +425,7 @@ fn every_sight() -> Trace {
     }
     Trace {
         sights,
+        unsteady: Some("src/a.rs".to_owned()),
         incomplete: Some("too many".to_owned()),
         wrote: words(&["gen/a.rs"]),
     }

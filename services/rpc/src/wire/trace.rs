@@ -13,6 +13,7 @@ pub(crate) fn to_wire(value: &Trace, mut to: wire::trace::Builder<'_>) {
         &value.wrote,
         to.reborrow().init_wrote(length(value.wrote.len())),
     );
+    to.set_unsteady(value.unsteady.as_deref().unwrap_or_default());
     let mut sights = to.init_sights(length(value.sights.len()));
     for (index, sight) in value.sights.iter().enumerate() {
         sight_to_wire(sight, sights.reborrow().get(length(index)));
@@ -39,7 +40,7 @@ fn sight_to_wire(value: &Sight, mut to: wire::sight::Builder<'_>) {
     match value.seen {
         Seen::Absent => seen.set_absent(()),
         Seen::File { newest_ns } => seen.set_file(newest_ns),
-        Seen::Directory => seen.set_directory(()),
+        Seen::Directory { newest_ns } => seen.set_directory(newest_ns),
         Seen::Link => seen.set_link(()),
         Seen::Other => seen.set_other(()),
     }
@@ -48,13 +49,14 @@ fn sight_to_wire(value: &Sight, mut to: wire::sight::Builder<'_>) {
 pub(crate) fn from_wire(from: wire::trace::Reader<'_>) -> capnp::Result<Trace> {
     let sights = from.get_sights()?;
     bounded(sights.len(), MAX_SIGHTS, "traced paths")?;
-    let incomplete = text(from.get_incomplete()?)?;
+    let said = |text: String| (!text.is_empty()).then_some(text);
     Ok(Trace {
         sights: sights
             .iter()
             .map(sight_from_wire)
             .collect::<capnp::Result<_>>()?,
-        incomplete: (!incomplete.is_empty()).then_some(incomplete),
+        unsteady: said(text(from.get_unsteady()?)?),
+        incomplete: said(text(from.get_incomplete()?)?),
         wrote: texts::from_wire(from.get_wrote()?)?,
     })
 }
@@ -82,7 +84,7 @@ fn sight_from_wire(from: wire::sight::Reader<'_>) -> capnp::Result<Sight> {
         seen: match from.get_seen().which()? {
             seen::Which::Absent(()) => Seen::Absent,
             seen::Which::File(newest_ns) => Seen::File { newest_ns },
-            seen::Which::Directory(()) => Seen::Directory,
+            seen::Which::Directory(newest_ns) => Seen::Directory { newest_ns },
             seen::Which::Link(()) => Seen::Link,
             seen::Which::Other(()) => Seen::Other,
         },

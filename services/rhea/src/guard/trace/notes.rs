@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use rustix::fs::{AtFlags, CWD, FileType};
+use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 use vx_core::RelPath;
 use vx_core::places::{self, below};
@@ -26,6 +27,8 @@ pub(crate) struct Scope {
     pub(crate) layered: bool,
     /// Directories below it that are the action's own, and empty.
     pub(crate) hidden: Vec<String>,
+    /// Whether the toolchain counts.
+    pub(crate) toolchain: bool,
     /// What of the host is seen under its own path, or would be if it were there.
     pub(crate) host: Vec<String>,
 }
@@ -62,12 +65,15 @@ pub(super) struct Notes {
     scope: Scope,
     notes: HashMap<String, Note>,
     bytes: usize,
+    /// When the action was about to start.
+    started_ns: i64,
     /// What the action made itself, with all below: no input.
     own: HashSet<String>,
     executed: HashSet<String>,
     /// Whether the action made links through which its own paths may lead out.
     made_links: bool,
     straightener: Straightener,
+    unsteady: Option<String>,
     incomplete: Option<String>,
 }
 
@@ -86,10 +92,12 @@ impl Notes {
             scope,
             notes: HashMap::new(),
             bytes: 0,
+            started_ns: now_ns(),
             own: HashSet::new(),
             executed: HashSet::new(),
             made_links: false,
             straightener: Straightener::default(),
+            unsteady: None,
             incomplete: None,
         }
     }
@@ -184,13 +192,12 @@ impl Notes {
 
     /// A file's content; of anything else only what it is.
     fn add_content(&mut self, path: &str) {
-        if self.notes.get(path).is_some_and(|note| note.content) {
-            return;
-        }
-        match look(path, AtFlags::empty()) {
-            Seen::File { .. } => self.add(path, ReadKind::Content),
-            _ => self.add(path, ReadKind::Metadata),
-        }
+        let seen = look(path, AtFlags::empty());
+        let kind = match seen {
+            Seen::File { .. } => ReadKind::Content,
+            _ => ReadKind::Metadata,
+        };
+        self.add_seen(path, kind, seen);
     }
 
     /// In a layer of its own, what the action makes or changes is no input any more. What was
@@ -201,7 +208,7 @@ impl Notes {
         }
         match look(path, AtFlags::SYMLINK_NOFOLLOW) {
             // What is in it stays an input.
-            Seen::Directory => return,
+            Seen::Directory { .. } => return,
             Seen::Absent => {}
             Seen::File { .. } | Seen::Link | Seen::Other => {
                 self.add(path, ReadKind::Link);
@@ -223,6 +230,14 @@ impl Notes {
     }
 
     fn add(&mut self, path: &str, kind: ReadKind) {
+        let flags = match kind {
+            ReadKind::Link => AtFlags::SYMLINK_NOFOLLOW,
+            _ => AtFlags::empty(),
+        };
+        self.add_seen(path, kind, look(path, flags));
+    }
+
+    fn add_seen(&mut self, path: &str, kind: ReadKind, seen: Seen) {
         if !self.notes.contains_key(path) {
             self.bytes += path.len();
             if self.notes.len() >= MAX_SIGHTS / 2 || self.bytes > MAX_SIGHT_BYTES / 2 {
@@ -237,16 +252,17 @@ impl Notes {
         match kind {
             ReadKind::Content => note.content = true,
             ReadKind::Listing => note.listing = true,
-            ReadKind::Link => {
-                note.link = true;
-                note.itself
-                    .get_or_insert_with(|| look(path, AtFlags::SYMLINK_NOFOLLOW));
-                return;
-            }
+            ReadKind::Link => note.link = true,
             ReadKind::Metadata | ReadKind::Existence | ReadKind::Tree => note.metadata = true,
         }
-        note.followed
-            .get_or_insert_with(|| look(path, AtFlags::empty()));
+        let first = match kind {
+            ReadKind::Link => &mut note.itself,
+            _ => &mut note.followed,
+        };
+        let first = *first.get_or_insert(seen);
+        if self.unsteady.is_none() && is_unsteady(first, seen, self.started_ns) {
+            self.unsteady = Some(path.to_owned());
+        }
     }
 
     /// All of it, in order.
@@ -279,6 +295,7 @@ impl Notes {
         sights.sort_by(|one, two| one.read.cmp(&two.read));
         Trace {
             sights,
+            unsteady: self.unsteady.take(),
             incomplete: self.incomplete.take(),
             wrote: self.wrote(),
         }
@@ -322,7 +339,9 @@ impl Scope {
                 Err(_) => Side::In,
             };
         }
-        if let Some(relative) = below(path, places::TOOLCHAIN) {
+        if let Some(relative) = below(path, places::TOOLCHAIN)
+            && self.toolchain
+        {
             return match RelPath::new(relative) {
                 Ok(relative) => Side::Out(ReadPlace::Toolchain(relative)),
                 Err(_) => Side::In,
@@ -335,24 +354,38 @@ impl Scope {
     }
 }
 
+/// Whether a path that was one thing is another now, in a way that its time does not show once
+/// the action is over. What an action may write into changes by what it does itself: directories
+/// do, and files become newer than its start.
+fn is_unsteady(first: Seen, now: Seen, started_ns: i64) -> bool {
+    let directory = |seen| matches!(seen, Seen::Directory { .. });
+    let newer = matches!(now, Seen::File { newest_ns } if newest_ns >= started_ns);
+    first != now && !directory(first) && !directory(now) && !newer
+}
+
+/// The time by the clock that files are stamped with, in nanoseconds since the epoch.
+fn now_ns() -> i64 {
+    let now = clock_gettime(ClockId::RealtimeCoarse);
+    now.tv_sec
+        .saturating_mul(1_000_000_000)
+        .saturating_add(now.tv_nsec)
+}
+
 fn look(path: &str, flags: AtFlags) -> Seen {
     let Ok(found) = rustix::fs::statat(CWD, path, flags) else {
         return Seen::Absent;
     };
+    let nanoseconds = |seconds: i64, rest: u64| {
+        seconds
+            .saturating_mul(1_000_000_000)
+            .saturating_add_unsigned(rest)
+    };
+    let modified = nanoseconds(found.st_mtime, found.st_mtime_nsec);
+    let changed = nanoseconds(found.st_ctime, found.st_ctime_nsec);
+    let newest_ns = modified.max(changed);
     match FileType::from_raw_mode(found.st_mode) {
-        FileType::RegularFile => {
-            let nanoseconds = |seconds: i64, rest: u64| {
-                seconds
-                    .saturating_mul(1_000_000_000)
-                    .saturating_add_unsigned(rest)
-            };
-            let modified = nanoseconds(found.st_mtime, found.st_mtime_nsec);
-            let changed = nanoseconds(found.st_ctime, found.st_ctime_nsec);
-            Seen::File {
-                newest_ns: modified.max(changed),
-            }
-        }
-        FileType::Directory => Seen::Directory,
+        FileType::RegularFile => Seen::File { newest_ns },
+        FileType::Directory => Seen::Directory { newest_ns },
         FileType::Symlink => Seen::Link,
         _ => Seen::Other,
     }
@@ -367,6 +400,7 @@ mod tests {
             checkout: Some(root.to_str().unwrap().to_owned()),
             layered,
             hidden: vec![format!("{}/target", root.display())],
+            toolchain: true,
             host: vec!["/usr".to_owned()],
         })
     }
@@ -442,6 +476,48 @@ mod tests {
                 ("old", ReadKind::Link),
             ])
         );
+    }
+
+    #[test]
+    fn what_is_another_thing_the_second_time_is_told() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path();
+        for place in ["one", "two"] {
+            std::fs::create_dir(root.join(place)).unwrap();
+            std::fs::write(root.join(place).join("a"), place).unwrap();
+        }
+        std::fs::create_dir(root.join("empty")).unwrap();
+        let read = |notes: &mut Notes| {
+            let path = format!("{}/here/a", root.display());
+            notes.note(&path, Intent::Open(libc::O_RDONLY));
+        };
+        let put = |name: &str| std::fs::rename(root.join(name), root.join("here")).unwrap();
+        let take = |name: &str| std::fs::rename(root.join("here"), root.join(name)).unwrap();
+        wait_for_a_tick();
+        put("one");
+        for (other, unsteady) in [("one", false), ("two", true), ("empty", true)] {
+            let mut notes = notes(root, false);
+            read(&mut notes);
+            take("one");
+            put(other);
+            read(&mut notes);
+            take(other);
+            put("one");
+            assert_eq!(notes.take().unsteady.is_some(), unsteady, "{other}");
+        }
+        let mut layered = notes(root, true);
+        read(&mut layered);
+        std::fs::write(root.join("here/a"), "its own").unwrap();
+        read(&mut layered);
+        assert_eq!(layered.take().unsteady, None);
+    }
+
+    /// Until files that are written from now on are newer than those before.
+    fn wait_for_a_tick() {
+        let before = now_ns();
+        while now_ns() == before {
+            std::hint::spin_loop();
+        }
     }
 
     #[test]
