@@ -59,6 +59,7 @@ struct FileInput {
 struct TreeInput {
   at @0 :Text;
   tree @1 :Values.Digest;
+  watched @2 :Bool;
 }
 
 struct Collect {
@@ -110,6 +111,7 @@ struct Sight {
     cargoHome @1 :Text;
     toolchain @2 :Text;
     host @3 :Text;
+    given @10 :Text;
   }
   kind @4 :Kind;
   seen :union {

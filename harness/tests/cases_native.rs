@@ -112,7 +112,7 @@ fn a_header_of_the_package() {
 }
 
 /// The archive is bundled into its crate alone, whose metadata stays as it was. The library
-/// between it and the program is told where the archive is, so it could bundle it as well.
+/// between it and the program is told where the archive is and does not look at it.
 #[test]
 fn an_archive_two_crates_down() {
     let env = Env::new();
@@ -147,8 +147,26 @@ fn an_archive_two_crates_down() {
         p.edit("native-sys/answer.h", "41", "42");
     })
     .runs_scripts_of(["native-sys"])
-    .builds(["app", "middle", "native_sys"])
+    .builds(["app", "native_sys"])
     .prints("42");
+    // One that bundles it as well reads it.
+    app.change("the library between bundles it too", |p| {
+        p.write(
+            "middle/src/lib.rs",
+            "#[link(name = \"answer\", kind = \"static\")]\nunsafe extern \"C\" { fn answer() -> i32; }\n\
+             pub fn answer_too() -> i32 { unsafe { answer() } }\n\
+             pub fn call() -> i32 { native_sys::call() }\n",
+        );
+        p.edit("src/main.rs", "middle::answer()", "middle::call() + middle::answer_too()");
+    })
+    .builds(["app", "middle"])
+    .prints("84");
+    app.change("the static library changed, which two crates bundle", |p| {
+        p.edit("native-sys/answer.h", "42", "43");
+    })
+    .runs_scripts_of(["native-sys"])
+    .builds(["app", "middle", "native_sys"])
+    .prints("86");
 }
 
 #[test]

@@ -246,6 +246,46 @@ fn files_of_out_dir_that_are_opened_when_it_runs() {
         .prints("made");
 }
 
+/// Generated code that includes files of the checkout by their absolute paths.
+#[test]
+fn a_script_that_names_files_in_generated_code() {
+    let env = Env::new();
+    let mut first = env.cases(&printing(
+        "include!(concat!(env!(\"OUT_DIR\"), \"/code.rs\")).trim()",
+    ));
+    first.project().write(
+        "app/build.rs",
+        "fn main() {\n    println!(\"cargo::rerun-if-changed=build.rs\");\n    \
+         let here = std::env::var(\"CARGO_MANIFEST_DIR\").unwrap();\n    \
+         let out = std::env::var(\"OUT_DIR\").unwrap();\n    \
+         let code = format!(\"include_str!({:?})\", format!(\"{here}/fixtures/words.txt\"));\n    \
+         std::fs::write(format!(\"{out}/code.rs\"), code).unwrap();\n}\n",
+    );
+    first
+        .build("a file named in generated code")
+        .runs_scripts_of(["app"])
+        .builds(["app", "build_script_build", "helper"])
+        .prints("words-1");
+    first
+        .change("a file named in generated code changed", |p| {
+            p.write("app/fixtures/words.txt", "words-2\n");
+        })
+        .builds(["app"])
+        .prints("words-2");
+    let copy = env.copy(first.project());
+    copy.write("app/fixtures/words.txt", "words-3\n");
+    first
+        .at(copy)
+        .build("a file named in generated code: a copy has its own")
+        .runs_scripts_of(["app"])
+        .builds(["app"])
+        .prints("words-3");
+    first
+        .build("a file named in generated code: the first is as it was")
+        .builds([])
+        .prints("words-2");
+}
+
 #[test]
 fn a_script_that_says_where_it_is() {
     let env = Env::new();

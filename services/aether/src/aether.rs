@@ -77,6 +77,7 @@ impl Aether {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         let shared = Shared {
             stat_cache: Arc::new(StatCache::load(&directory.join("stat-cache"))),
+            trees: Arc::default(),
             in_flight: Arc::new(InFlight::default()),
             slots: Slots::new(processors + AHEAD),
             sources: Arc::new(Sources::default()),

@@ -4,9 +4,10 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 
 use vx_core::error::{ServiceError, ServiceResult};
-use vx_core::readset::{Observed, Read, ReadKind, ReadSet, Seen, Trace};
+use vx_core::readset::{Observed, Read, ReadKind, ReadPlace, ReadSet, Seen, Trace};
 
 use crate::execute::Job;
+use crate::given::Given;
 use crate::keys::{DependencyPart, KeyParts};
 use crate::observe::Observation;
 use crate::readsets;
@@ -29,6 +30,7 @@ pub(crate) struct Afterwards {
 pub(crate) fn look(
     job: &Job,
     dependencies: &[DependencyPart],
+    given: &Given,
     set: &ReadSet,
     trace: Option<&Trace>,
     started_ns: i128,
@@ -45,6 +47,10 @@ pub(crate) fn look(
     let mut newest = None;
     let mut newest_ns = i128::MIN;
     let note = |read: &Read, observation: &Observation| {
+        // What is given by digest can't change.
+        if matches!(read.place, ReadPlace::Given(_)) {
+            return;
+        }
         if observation.newest_ns > newest_ns {
             newest_ns = observation.newest_ns;
             newest = Some(context.places.host_path(&read.place));
@@ -61,7 +67,7 @@ pub(crate) fn look(
     };
     let parts = tokio::task::block_in_place(|| {
         context
-            .observer()
+            .observer(given)
             .parts(static_digest, dependencies, set, soft, note)
     })
     .map_err(|error| ServiceError::Failed(format!("an input could not be read: {error}")))?;

@@ -47,6 +47,36 @@ async fn stream(store: &dyn Store, blob: Blob) -> ServiceResult<Option<Vec<u8>>>
     Ok(Some(content))
 }
 
+/// A blob of unknown size, up to `limit` bytes, checked against its digest; `None` when it is
+/// missing.
+///
+/// # Errors
+/// When the store fails, sends other bytes, or the blob is too large.
+pub(crate) async fn read_by_digest(
+    store: &dyn Store,
+    digest: Digest,
+    limit: u64,
+) -> ServiceResult<Option<Vec<u8>>> {
+    let Some(mut reader) = store.read(digest, 0).await? else {
+        return Ok(None);
+    };
+    let mut content = Vec::new();
+    while let Some(piece) = reader.next().await? {
+        content.extend_from_slice(&piece);
+        if content.len() as u64 > limit {
+            return Err(ServiceError::Failed(format!(
+                "blob {} has more than {limit} bytes, which is more than is read into memory",
+                digest.short()
+            )));
+        }
+    }
+    if Digest::of(&content) == digest {
+        Ok(Some(content))
+    } else {
+        Err(mismatch(digest))
+    }
+}
+
 /// Streams a blob into a file and checks it; `false` when it is missing.
 ///
 /// # Errors

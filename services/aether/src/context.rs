@@ -7,6 +7,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use tokio::sync::Semaphore;
 use vx_plan::Plan;
 
+use crate::given::{Given, KnownTrees};
 use crate::graph::Graph;
 use crate::identities::Identities;
 use crate::inflight::InFlight;
@@ -22,6 +23,8 @@ use crate::statcache::StatCache;
 pub(crate) struct Shared {
     /// Digests of host files.
     pub(crate) stat_cache: Arc<StatCache>,
+    /// Trees that actions look into.
+    pub(crate) trees: Arc<KnownTrees>,
     /// Executions under way.
     pub(crate) in_flight: Arc<InFlight>,
     /// How many run at once.
@@ -111,8 +114,9 @@ impl BuildContext {
     }
 
     /// Observes things as they are at this moment.
-    pub(crate) fn observer(&self) -> Observer<'_> {
+    pub(crate) fn observer<'a>(&'a self, given: &'a Given) -> Observer<'a> {
         Observer {
+            given,
             cache: &self.shared.stat_cache,
             places: &self.places,
             env: &self.env,
@@ -121,10 +125,10 @@ impl BuildContext {
     }
 
     /// Observes for look-ups.
-    pub(crate) fn lookup_observer(&self) -> Observer<'_> {
+    pub(crate) fn lookup_observer<'a>(&'a self, given: &'a Given) -> Observer<'a> {
         Observer {
             seen: Some(&self.host_seen),
-            ..self.observer()
+            ..self.observer(given)
         }
     }
 

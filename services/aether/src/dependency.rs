@@ -43,6 +43,8 @@ pub(crate) enum Used {
         out_dir: Option<Digest>,
         /// What stands for all of it in keys.
         digest: Digest,
+        /// Whether it names the checkout's real place, so that what it names is only there.
+        names_place: bool,
     },
 }
 
@@ -62,6 +64,7 @@ pub(crate) fn of_finished(context: &BuildContext, need: Need, finished: &Finishe
             output: Box::new(finished.payload.build_output.clone().unwrap_or_default()),
             out_dir: out_dir(&finished.result),
             digest: finished.payload.run_digest(&finished.result),
+            names_place: finished.payload.takes_path,
         });
     }
     files(context, need, &finished.result.outputs)
@@ -91,8 +94,26 @@ fn files(context: &BuildContext, need: Need, outputs: &[Output]) -> Option<Used>
     (!used.is_empty()).then_some(Used::Files(used))
 }
 
-/// What enters a key for each need, in the graph's order.
-pub(crate) fn key_parts(context: &BuildContext, used: &[(Need, Used)]) -> Vec<DependencyPart> {
+/// All that a unit has of its dependencies, in the graph's order.
+pub(crate) fn whole_parts(context: &BuildContext, used: &[(Need, Used)]) -> Vec<DependencyPart> {
+    parts(context, used, |_| false)
+}
+
+/// What enters a unit's key for each need, in the graph's order. Of directories that it is
+/// watched in only where they are: what it looked at there is in its read set.
+pub(crate) fn key_parts(
+    context: &BuildContext,
+    unit: usize,
+    used: &[(Need, Used)],
+) -> Vec<DependencyPart> {
+    parts(context, used, |need| context.graph.watches(unit, need))
+}
+
+fn parts(
+    context: &BuildContext,
+    used: &[(Need, Used)],
+    watched: impl Fn(Need) -> bool,
+) -> Vec<DependencyPart> {
     let mut parts = Vec::with_capacity(used.len());
     for (need, used) in used {
         match used {
@@ -100,6 +121,10 @@ pub(crate) fn key_parts(context: &BuildContext, used: &[(Need, Used)]) -> Vec<De
                 name: file.place.clone(),
                 digest: file.blob.digest,
             })),
+            Used::Run { output, .. } if watched(*need) => parts.push(DependencyPart {
+                name: vx_plan::out_dir(&context.plan, need.unit),
+                digest: Digest::of_value("vx search paths 1", &output.library_paths),
+            }),
             Used::Run { digest, .. } => parts.push(DependencyPart {
                 name: vx_plan::out_dir(&context.plan, need.unit),
                 digest: *digest,

@@ -17,6 +17,7 @@ use crate::afterwards::{self, Afterwards};
 use crate::blobs;
 use crate::context::BuildContext;
 use crate::dependency::{self, Finished, Used};
+use crate::given::{Given, LostTree};
 use crate::graph::Need;
 use crate::inflight::Progress;
 use crate::payload::{self, Payload};
@@ -224,13 +225,24 @@ async fn attempt_until_settled(
             .retain(|name| !prepared.given.contains(name) || is_soft(name));
         set = set.canonical();
         set.takes_path = place == CheckoutPlace::Real;
-        let dependencies = dependency::key_parts(context, &job.used);
+        let dependencies = dependency::key_parts(context, job.unit, &job.used);
+        let given = match Given::of(context, job.unit, &job.used).await? {
+            Ok(given) => given,
+            Err(LostTree(tree)) => return Ok(ExecutionEnd::Lost(vec![tree])),
+        };
         let Afterwards {
             parts,
             newest_ns,
             newest,
             disagreement,
-        } = afterwards::look(job, &dependencies, &set, ran.trace.as_ref(), started_ns)?;
+        } = afterwards::look(
+            job,
+            &dependencies,
+            &given,
+            &set,
+            ran.trace.as_ref(),
+            started_ns,
+        )?;
         let unsettled = if newest_ns >= started_ns {
             let newest = newest.unwrap_or_default();
             Some(format!("{} changed while it ran", newest.display()))
@@ -445,8 +457,9 @@ async fn run_once(
                 let errors = output.errors.clone();
                 return Ok(failure(stdout, stderr, errors));
             }
-            let takes_path =
-                marked.iter().any(|name| name == payload::OUT_DIR) || payload::says_path(&output);
+            let takes_path = real
+                || marked.iter().any(|name| name == payload::OUT_DIR)
+                || payload::says_path(&output);
             let mut set = readsets::of_build_script(checkout, &prepared.spec.cwd, &output);
             if let Some(trace) = &trace
                 && !trace.wrote.is_empty()

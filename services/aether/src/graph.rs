@@ -48,6 +48,9 @@ pub(crate) struct Graph {
     pub(crate) consumers: Vec<Vec<usize>>,
     /// The files each unit writes.
     pub(crate) files: Vec<Vec<OutputFile>>,
+    /// Runs of build scripts whose `OUT_DIR` each unit is watched in: what it looks at there
+    /// counts, and not all of it.
+    watched: Vec<Vec<usize>>,
     /// Variables of each unit's action that only count where they are named.
     pub(crate) soft_env: Vec<Vec<(String, String)>>,
     /// Each unit's static part.
@@ -78,6 +81,7 @@ impl Graph {
         Self {
             needs,
             consumers,
+            watched: (0..count).map(|unit| watched(plan, unit)).collect(),
             soft_env: (0..count)
                 .map(|unit| vx_plan::soft_env(plan, unit))
                 .collect(),
@@ -86,6 +90,26 @@ impl Graph {
             remaining_ms,
         }
     }
+
+    /// Whether what a unit looks at in what it needs counts, and not all of it.
+    pub(crate) fn watches(&self, unit: usize, need: Need) -> bool {
+        need.role == Role::Run && self.watched[unit].contains(&need.unit)
+    }
+}
+
+/// A library is told where the native libraries of other packages are, for it might bundle one of
+/// them. Whatever reads objects needs all of them.
+fn watched(plan: &Plan, unit: usize) -> Vec<usize> {
+    let this = &plan.units[unit];
+    if this.mode != Mode::Compile || this.requires_upstream_objects() {
+        return Vec::new();
+    }
+    let needs = needs(plan, unit);
+    let whole =
+        |run: &usize| needs.own_build_script == Some(*run) || needs.plugin_out_dirs.contains(run);
+    let mut watched = needs.native_out_dirs.clone();
+    watched.retain(|run| !whole(run));
+    watched
 }
 
 fn needs_of(plan: &Plan, unit: usize) -> Vec<Need> {

@@ -11,6 +11,7 @@ use vx_core::Digest;
 use vx_plan::{Declared, Invocation};
 
 use crate::context::BuildContext;
+use crate::given::Given;
 use crate::identities::static_part;
 use crate::keys::KeyParts;
 use crate::secrets::{self, Shown};
@@ -59,7 +60,8 @@ pub(crate) fn of(context: &BuildContext, unit: usize, parts: &KeyParts) -> Optio
     let part = static_part(plan, unit, &context.identities);
     let told: PlanPart = serde_json::from_slice(&part.plan).ok()?;
     let soft = &context.graph.soft_env[unit];
-    let observer = context.observer();
+    let nothing = Given::default();
+    let observer = context.observer(&nothing);
     let inputs = Inputs {
         versions: [part.schema, told.version],
         package_id: &plan.packages[this.package].id,

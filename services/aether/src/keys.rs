@@ -10,12 +10,13 @@ use vx_core::key::{ActionKey, StaticDigest};
 use vx_core::readset::{Observed, Read, ReadPlace, ReadSet};
 use vx_plan::Declared;
 
+use crate::given::Given;
 use crate::observe::{Observation, Places, observe};
 use crate::statcache::StatCache;
 
 /// The version of everything that decides keys and results: a change to it forgets all
 /// earlier results.
-pub(crate) const KEY_SCHEMA: u32 = 2;
+pub(crate) const KEY_SCHEMA: u32 = 3;
 
 /// What the plan alone says of an action, and what it runs with.
 #[derive(Serialize)]
@@ -80,6 +81,8 @@ pub(crate) struct Observer<'a> {
     pub(crate) places: &'a Places,
     /// The caller's environment.
     pub(crate) env: &'a BTreeMap<String, String>,
+    /// What an action is given by digest and watched in.
+    pub(crate) given: &'a Given,
     /// What was observed of the host in this build already; without it everything is looked at
     /// afresh.
     pub(crate) seen: Option<&'a HostSeen>,
@@ -137,6 +140,13 @@ impl Observer<'_> {
     /// What of the host every action sees is looked at once a build while looking up: it is
     /// much the same for all of them. After an execution it is looked at again.
     fn observe(&self, read: &Read) -> io::Result<Observation> {
+        if let ReadPlace::Given(path) = &read.place {
+            return Ok(Observation {
+                observed: self.given.observe(path, read.kind),
+                newest_ns: i128::MIN,
+                own_ns: None,
+            });
+        }
         let on_host = matches!(read.place, ReadPlace::Host(_));
         let seen = self.seen.filter(|_| on_host);
         if let Some(known) = seen.and_then(|seen| seen.get(read)) {

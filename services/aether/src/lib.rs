@@ -18,6 +18,7 @@ mod engine;
 mod environment;
 mod execute;
 mod files;
+mod given;
 mod graph;
 mod host;
 mod identities;

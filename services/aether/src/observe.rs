@@ -39,7 +39,8 @@ impl Places {
             ReadPlace::Checkout(path) => path.under(&self.checkout),
             ReadPlace::CargoHome(path) => path.under(&self.cargo_home),
             ReadPlace::Toolchain(path) => path.under(&self.sysroot),
-            ReadPlace::Host(path) => PathBuf::from(path),
+            // Only for words: what is given is nowhere on the host.
+            ReadPlace::Host(path) | ReadPlace::Given(path) => PathBuf::from(path),
         }
     }
 }
@@ -166,7 +167,7 @@ impl Eye<'_> {
             ));
         }
         names.sort();
-        Ok(Observed::Listing(Digest::of_value("vx listing 1", &names)))
+        Ok(Observed::Listing(listing(names)))
     }
 
     fn existence(&mut self, path: &Path) -> io::Result<Observed> {
@@ -293,6 +294,11 @@ impl Eye<'_> {
             .any(|hidden| Path::new(hidden.as_str()) == relative)
             || relative == Path::new(".git")
     }
+}
+
+/// What stands for a directory's names, each with whether it leads to a directory; sorted.
+pub(crate) fn listing(names: Vec<(String, bool)>) -> Digest {
+    Digest::of_value("vx listing 1", &names)
 }
 
 fn present<T>(result: io::Result<T>) -> io::Result<Option<T>> {

@@ -13,6 +13,7 @@ use vx_core::service::{MAX_BATCH, Results};
 use crate::cause::Cause;
 use crate::context::BuildContext;
 use crate::dependency::{self, Finished, Used};
+use crate::given::Given;
 use crate::graph::Need;
 use crate::keys::{DependencyPart, KeyParts};
 use crate::payload::Payload;
@@ -59,12 +60,13 @@ pub(crate) async fn resolve(
     let (sets, unstable) = records(context, results, units).await?;
     let mut candidates: Vec<Vec<Candidate>> = Vec::with_capacity(units.len());
     for ((unit, used), sets) in units.iter().zip(&sets) {
-        candidates.push(observe(
-            context,
-            *unit,
-            &dependency::key_parts(context, used),
-            sets,
-        )?);
+        // Without what it is given there is nothing to look up; the execution says what is lost.
+        let Ok(given) = Given::of(context, *unit, used).await? else {
+            candidates.push(Vec::new());
+            continue;
+        };
+        let dependencies = dependency::key_parts(context, *unit, used);
+        candidates.push(observe(context, *unit, &dependencies, &given, sets));
     }
     let keys: Vec<ActionKey> = candidates.iter().flatten().map(|one| one.key).collect();
     let mut found = Vec::with_capacity(keys.len());
@@ -144,9 +146,10 @@ fn observe(
     context: &BuildContext,
     unit: usize,
     dependencies: &[DependencyPart],
+    given: &Given,
     sets: &[ReadSet],
-) -> ServiceResult<Vec<Candidate>> {
-    let observer = context.lookup_observer();
+) -> Vec<Candidate> {
+    let observer = context.lookup_observer(given);
     let soft = &context.graph.soft_env[unit];
     let mut candidates: Vec<Candidate> = Vec::with_capacity(sets.len());
     for set in sets {
@@ -167,7 +170,7 @@ fn observe(
             candidates.push(Candidate { parts, key });
         }
     }
-    Ok(candidates)
+    candidates
 }
 
 fn miss(
@@ -183,7 +186,7 @@ fn miss(
         // anything at all it is taken for two actions.
         None => tokio::task::block_in_place(|| package_content(context, unit))?,
     };
-    let dependencies = dependency::key_parts(context, used);
+    let dependencies = dependency::whole_parts(context, used);
     Ok(Miss {
         env_names: sets
             .iter()

@@ -184,11 +184,7 @@ impl<'a> Scheduler<'a> {
             context: Arc::clone(&self.context),
             unit,
             used: self.units[unit].used.clone(),
-            place: if parts.is_some_and(|parts| parts.checkout.is_some()) {
-                CheckoutPlace::Real
-            } else {
-                CheckoutPlace::Fixed
-            },
+            place: place(parts.is_some_and(|parts| parts.checkout.is_some())),
             env_names: parts
                 .iter()
                 .flat_map(|parts| parts.env.iter().map(|(name, _)| name.clone()))
@@ -302,11 +298,7 @@ impl<'a> Scheduler<'a> {
             context: Arc::clone(&self.context),
             unit,
             used: self.units[unit].used.clone(),
-            place: if miss.takes_path {
-                CheckoutPlace::Real
-            } else {
-                CheckoutPlace::Fixed
-            },
+            place: place(miss.takes_path || self.is_told_the_place(unit)),
             env_names: miss.env_names,
             prerequisites: self.prerequisites(unit),
             fingerprint,
@@ -336,6 +328,21 @@ impl<'a> Scheduler<'a> {
             forward,
             early: Vec::new(),
         });
+    }
+
+    /// Whether a build script told a unit where the checkout really is: what it named, such as a
+    /// file that generated code includes, is not at the fixed place.
+    fn is_told_the_place(&self, unit: usize) -> bool {
+        let told = |used: &Used| {
+            matches!(
+                used,
+                Used::Run {
+                    names_place: true,
+                    ..
+                }
+            )
+        };
+        self.units[unit].used.iter().any(|(_, used)| told(used))
     }
 
     /// Executions whose metadata a unit was started on.
@@ -514,5 +521,13 @@ fn overridden_run(context: &BuildContext, unit: usize) -> Finished {
         payload,
         again: Vec::new(),
         unstable: BTreeSet::new(),
+    }
+}
+
+fn place(is_real: bool) -> CheckoutPlace {
+    if is_real {
+        CheckoutPlace::Real
+    } else {
+        CheckoutPlace::Fixed
     }
 }

@@ -61,7 +61,9 @@ impl Sight {
         let path = match place {
             ReadPlace::Checkout(path) => path.under(&self.checkout),
             ReadPlace::Host(path) => self.through_links(path),
-            ReadPlace::CargoHome(_) | ReadPlace::Toolchain(_) => return Found::PLAINLY,
+            ReadPlace::CargoHome(_) | ReadPlace::Toolchain(_) | ReadPlace::Given(_) => {
+                return Found::PLAINLY;
+            }
         };
         // The usual case, in one call: no link on the way.
         let opened = rustix::fs::openat2(

@@ -142,7 +142,7 @@ pub(crate) async fn prepare(
         }),
         packages,
         files: files(used),
-        trees: trees(context, used),
+        trees: trees(context, unit, used),
         collect: vec![collect(context, unit)],
         messages: match this.mode {
             Mode::Compile => MessageFormat::RustcJson,
@@ -202,7 +202,7 @@ fn files(used: &[(Need, Used)]) -> Vec<FileInput> {
     inputs.into_values().collect()
 }
 
-fn trees(context: &BuildContext, used: &[(Need, Used)]) -> Vec<TreeInput> {
+fn trees(context: &BuildContext, unit: usize, used: &[(Need, Used)]) -> Vec<TreeInput> {
     used.iter()
         .filter_map(|(need, used)| match used {
             Used::Run {
@@ -211,6 +211,7 @@ fn trees(context: &BuildContext, used: &[(Need, Used)]) -> Vec<TreeInput> {
             } => Some(TreeInput {
                 at: vx_plan::out_dir(&context.plan, need.unit),
                 tree: *tree,
+                watched: context.graph.watches(unit, *need),
             }),
             _ => None,
         })

@@ -101,6 +101,8 @@ pub struct TreeInput {
     pub at: String,
     /// The encoded tree's blob.
     pub tree: Digest,
+    /// Whether what the action looks at in it is noted, where anything is.
+    pub watched: bool,
 }
 
 /// What becomes of a directory the action writes into.

@@ -19,6 +19,8 @@ pub enum ReadPlace {
     Toolchain(RelPath),
     /// On the host: an absolute path.
     Host(String),
+    /// In a directory that the action is given by digest: an absolute path of its root.
+    Given(String),
 }
 
 /// What about a path mattered.

@@ -218,6 +218,13 @@ impl Attempt<'_> {
                 })
                 .collect(),
             toolchain: self.action.watch == Watch::Everything,
+            given: self
+                .action
+                .trees
+                .iter()
+                .filter(|tree| tree.watched)
+                .map(|tree| tree.at.clone())
+                .collect(),
             host: host
                 .iter()
                 .map(|path| (*path).to_owned())

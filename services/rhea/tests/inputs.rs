@@ -44,6 +44,7 @@ async fn many_files_small_and_large_arrive_placed_or_streamed() {
         ];
         // More than fits one call to place.
         action.trees = vec![TreeInput {
+            watched: false,
             at: "/vx/in/tree".to_owned(),
             tree: tree(&bench, 2500).digest(),
         }];
@@ -81,6 +82,7 @@ async fn what_is_missing_is_named_and_nothing_runs() {
         }];
         let mut tree = shell("true");
         tree.trees = vec![TreeInput {
+            watched: false,
             at: "/vx/in".to_owned(),
             tree: absent,
         }];

@@ -86,6 +86,7 @@ async fn a_build_script_writes_its_directory_and_a_layer_of_its_own() {
         "cd {OUT}; cat alias.rs; ls absolute; test -x tool; no touch new; echo $0 > /dev/null"
     ));
     next.trees = vec![TreeInput {
+        watched: false,
         at: OUT.to_owned(),
         tree: tree.digest(),
     }];

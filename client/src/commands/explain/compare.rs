@@ -170,6 +170,8 @@ fn named(place: &ReadPlace) -> String {
         ReadPlace::CargoHome(path) => format!("$CARGO_HOME/{path}"),
         ReadPlace::Toolchain(path) => format!("$SYSROOT/{path}"),
         ReadPlace::Host(path) => path.clone(),
+        // As cargo would name it: what a build script left.
+        ReadPlace::Given(path) => path.trim_start_matches("/vx/").to_owned(),
     }
 }
 

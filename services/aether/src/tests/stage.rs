@@ -91,6 +91,7 @@ impl Stage {
             started: Notify::new(),
             shared: Shared {
                 stat_cache: Arc::default(),
+                trees: Arc::default(),
                 in_flight: Arc::default(),
                 slots: Slots::new(4),
                 sources: Arc::default(),

@@ -56,6 +56,7 @@ pub(crate) mod spec {
         for (index, value) in value.trees.iter().enumerate() {
             let mut to = trees.reborrow().get(length(index));
             to.set_at(&value.at);
+            to.set_watched(value.watched);
             digest::to_wire(&value.tree, to.init_tree());
         }
         let mut collect = to.reborrow().init_collect(length(value.collect.len()));
@@ -125,6 +126,7 @@ pub(crate) mod spec {
             Ok(TreeInput {
                 at: text(tree.get_at()?)?,
                 tree: digest::from_wire(tree.get_tree()?),
+                watched: tree.get_watched(),
             })
         });
         let collect = from.get_collect()?.iter().map(|collect| {

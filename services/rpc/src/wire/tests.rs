@@ -98,6 +98,7 @@ fn actions() {
         trees: vec![TreeInput {
             at: "/vx/target/out".to_owned(),
             tree: digest("tree"),
+            watched: true,
         }],
         collect: vec![
             Collect {
@@ -394,6 +395,7 @@ fn every_sight() -> Trace {
         ReadPlace::CargoHome(RelPath::new("x").unwrap()),
         ReadPlace::Toolchain(RelPath::new("bin/cargo").unwrap()),
         ReadPlace::Host("/usr/include/zlib.h".to_owned()),
+        ReadPlace::Given("/vx/target/x/liba.a".to_owned()),
     ];
     let kinds = [
         ReadKind::Content,

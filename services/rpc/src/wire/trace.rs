@@ -35,6 +35,7 @@ fn sight_to_wire(value: &Sight, mut to: wire::sight::Builder<'_>) {
         ReadPlace::CargoHome(path) => place.set_cargo_home(path.as_str()),
         ReadPlace::Toolchain(path) => place.set_toolchain(path.as_str()),
         ReadPlace::Host(path) => place.set_host(path),
+        ReadPlace::Given(path) => place.set_given(path),
     }
     let mut seen = to.init_seen();
     match value.seen {
@@ -70,6 +71,7 @@ fn sight_from_wire(from: wire::sight::Reader<'_>) -> capnp::Result<Sight> {
         place::Which::CargoHome(path) => ReadPlace::CargoHome(relative(path)?),
         place::Which::Toolchain(path) => ReadPlace::Toolchain(relative(path)?),
         place::Which::Host(path) => ReadPlace::Host(text(path?)?),
+        place::Which::Given(path) => ReadPlace::Given(text(path?)?),
     };
     let kind = match from.get_kind()? {
         wire::sight::Kind::Content => ReadKind::Content,

@@ -29,6 +29,8 @@ pub(crate) struct Scope {
     pub(crate) hidden: Vec<String>,
     /// Whether the toolchain counts.
     pub(crate) toolchain: bool,
+    /// Directories of what the action is given that count.
+    pub(crate) given: Vec<String>,
     /// What of the host is seen under its own path, or would be if it were there.
     pub(crate) host: Vec<String>,
 }
@@ -347,6 +349,9 @@ impl Scope {
                 Err(_) => Side::In,
             };
         }
+        if self.given.iter().any(|given| below(path, given).is_some()) {
+            return Side::Out(ReadPlace::Given(path.to_owned()));
+        }
         if self.host.iter().any(|host| below(path, host).is_some()) {
             return Side::Out(ReadPlace::Host(path.to_owned()));
         }
@@ -401,6 +406,7 @@ mod tests {
             layered,
             hidden: vec![format!("{}/target", root.display())],
             toolchain: true,
+            given: Vec::new(),
             host: vec!["/usr".to_owned()],
         })
     }
@@ -411,7 +417,7 @@ mod tests {
             ReadPlace::Checkout(path) | ReadPlace::CargoHome(path) | ReadPlace::Toolchain(path) => {
                 path.as_str().to_owned()
             }
-            ReadPlace::Host(path) => path.clone(),
+            ReadPlace::Host(path) | ReadPlace::Given(path) => path.clone(),
         };
         let kinds = trace.sights.iter();
         kinds
