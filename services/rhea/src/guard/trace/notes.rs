@@ -491,6 +491,7 @@ mod tests {
         for place in ["one", "two"] {
             std::fs::create_dir(root.join(place)).unwrap();
             std::fs::write(root.join(place).join("a"), place).unwrap();
+            wait_for_a_tick();
         }
         std::fs::create_dir(root.join("empty")).unwrap();
         let read = |notes: &mut Notes| {
@@ -499,7 +500,6 @@ mod tests {
         };
         let put = |name: &str| std::fs::rename(root.join(name), root.join("here")).unwrap();
         let take = |name: &str| std::fs::rename(root.join("here"), root.join(name)).unwrap();
-        wait_for_a_tick();
         put("one");
         for (other, unsteady) in [("one", false), ("two", true), ("empty", true)] {
             let mut notes = notes(root, false);
