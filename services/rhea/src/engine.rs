@@ -19,6 +19,7 @@ use crate::fault::{Stop, lost_task};
 use crate::guard::spec::{GuardSpec, Report};
 use crate::host::{SystemEntry, system};
 use crate::jobs::Jobserver;
+use crate::memory::MemoryBounds;
 use crate::packages::Packages;
 use crate::run::run;
 use crate::scratch::{Directory, DirectoryError};
@@ -39,8 +40,8 @@ pub struct Settings {
     pub guard: PathBuf,
     /// How large unpacked packages may grow, in bytes; those in use may exceed it.
     pub package_bytes: u64,
-    /// The memory that each process of an action may have, in bytes.
-    pub memory: u64,
+    /// The memory that each process of an action may have.
+    pub memory: MemoryBounds,
 }
 
 impl Settings {
@@ -52,15 +53,9 @@ impl Settings {
             // The file this program was started from, even if it was replaced since.
             guard: PathBuf::from("/proc/self/exe"),
             package_bytes: PACKAGE_BYTES,
-            memory: machine_memory(),
+            memory: MemoryBounds::default(),
         }
     }
-}
-
-/// The machine's memory, in bytes: no process gets more without bringing the machine down.
-fn machine_memory() -> u64 {
-    let info = rustix::system::sysinfo();
-    info.totalram.saturating_mul(u64::from(info.mem_unit))
 }
 
 /// Why an executor can't start.
@@ -91,8 +86,8 @@ pub(crate) struct Engine {
     /// next ones stand ready when a slot is free, and no more are laid out than that.
     pub(crate) admission: Semaphore,
     pub(crate) counters: Counters,
-    /// The memory that each process of an action may have, in bytes.
-    pub(crate) memory: u64,
+    /// The memory that each process of an action may have.
+    pub(crate) memory: MemoryBounds,
     /// Actions under way, and what is cleared away after them.
     pub(crate) background: TaskTracker,
     slots: usize,
@@ -183,7 +178,7 @@ impl Engine {
             binds: Vec::new(),
             host_paths: Vec::new(),
             network: false,
-            memory: self.memory,
+            memory: self.memory.of_compiles,
             program: None,
         };
         let Guarded {

@@ -4,8 +4,8 @@
 //! its inputs, `packages` and `unpack` its packages; `layout` says what is mounted where;
 //! `spawner` starts a [`guard`], which builds the root and runs the program; `streams` and
 //! `messages` carry what it writes; `collect` and `ingest` store what it leaves, and `marker`
-//! looks through it. [`serve`] is the program around it, `jobs` is the jobserver over all of them, `scratch` the directory they
-//! work in.
+//! looks through it. [`serve`] is the program around it, `jobs` is the jobserver over all of
+//! them, `memory` says how much each may have, `scratch` is the directory they work in.
 //!
 //! What holds throughout:
 //! - An action sees what its spec names and the host's tools, and nothing else.
@@ -27,6 +27,7 @@ mod ingest;
 mod jobs;
 mod layout;
 mod marker;
+mod memory;
 mod messages;
 mod packages;
 mod run;
@@ -39,4 +40,5 @@ mod streams;
 mod unpack;
 
 pub use engine::{PACKAGE_BYTES, Rhea, Settings, StartError};
+pub use memory::MemoryBounds;
 pub use scratch::DirectoryError;

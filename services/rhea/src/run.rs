@@ -24,6 +24,7 @@ use crate::ingest::Intake;
 use crate::jobs::variable;
 use crate::layout::in_order;
 use crate::marker::Marker;
+use crate::memory;
 use crate::messages::Artifact;
 use crate::packages::Lease;
 use crate::scratch::Scratch;
@@ -176,7 +177,7 @@ impl Attempt<'_> {
             binds: in_order(binds),
             host_paths: self.host_paths(),
             network: self.action.network,
-            memory: self.engine.memory,
+            memory: self.engine.memory.of(self.action),
             program: Some(Program {
                 argv: self.action.argv.clone(),
                 env,
@@ -345,6 +346,11 @@ impl Attempt<'_> {
                 }
                 Err(stop) => return Err(stop),
             }
+        }
+        if !finished.exit.success()
+            && let Some(note) = memory::note(&finished.stderr, self.engine.memory.of(self.action))
+        {
+            finished.stderr.extend_from_slice(note.as_bytes());
         }
         let mut stdout = stream(collector, "stdout", finished.stdout).await?;
         let mut stderr = stream(collector, "stderr", finished.stderr).await?;

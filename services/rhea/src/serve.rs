@@ -17,6 +17,7 @@ use vx_rpc::daemon::{self, Lifeline, Ready};
 use vx_rpc::{Endpoint, Handover, Hub, ListenError, Secret, SecretError, Server, ServerHandle};
 
 use crate::engine::{Rhea, Settings, StartError};
+use crate::memory::MemoryBounds;
 
 /// The name under which the executor introduces itself.
 const NAME: &str = "vx-rhea";
@@ -161,9 +162,9 @@ async fn start(arguments: &Arguments) -> Result<(Arc<Rhea>, ServerHandle), Serve
     settings.slots = arguments.slots;
     let variable = std::env::var(MEMORY_VARIABLE).unwrap_or_default();
     if let Some(memory) = arguments.memory {
-        settings.memory = memory;
+        settings.memory = MemoryBounds::of_all(memory);
     } else if !variable.is_empty() {
-        settings.memory = parse_size(&variable)?;
+        settings.memory = MemoryBounds::of_all(parse_size(&variable)?);
     }
     let rhea = Arc::new(Rhea::start(settings).await?);
     let secret = Secret::load_or_create(&arguments.secret_file)?;
