@@ -263,6 +263,160 @@ fn linkers() {
         .prints(FIRST);
 }
 
+/// A package of a repository, which does not see the checkout, is built with tools that lie there.
+#[test]
+fn tools_in_the_checkout_for_packages_outside_of_it() {
+    let env = Env::new().with_cargo_home(vx_harness::CargoHome::Empty);
+    let repository = vx_harness::Project::from_text(
+        &env.fresh_path("repository"),
+        r#"
+        //- /Cargo.toml
+        [package]
+        name = "answer"
+        version = "0.1.0"
+        edition = "2024"
+        [lib]
+        proc-macro = true
+        //- /src/lib.rs
+        #[proc_macro]
+        pub fn answer(_: proc_macro::TokenStream) -> proc_macro::TokenStream {
+            if cfg!(vx_case) { "42" } else { "41" }.parse().unwrap()
+        }
+        "#,
+    );
+    env.git_init(&repository);
+    let url = format!("file://{}", repository.path().display());
+    let mut app = env.cases(&format!(
+        r#"
+        //- /Cargo.toml
+        [package]
+        name = "app"
+        version = "0.1.0"
+        edition = "2024"
+        [dependencies]
+        answer = {{ git = "{url}" }}
+        //- /src/main.rs
+        fn main() {{ println!("{{}}", answer::answer!()); }}
+        //- /.cargo/config.toml
+        [build]
+        rustc-wrapper = "tools/wrapper"
+        [target.{}]
+        linker = "tools/vx-gcc"
+        "#,
+        triple()
+    ));
+    let p = app.project();
+    p.write_program("tools/wrapper", &wrapper("vx_case"));
+    p.write_program("tools/vx-gcc", "#!/bin/sh\nexec cc \"$@\"\n");
+    app.build("a wrapper and a linker in the checkout")
+        .builds(["answer", "app"])
+        .prints("42");
+    app.change("the linker changed", |p| {
+        p.write_program("tools/vx-gcc", "#!/bin/sh\nexec gcc \"$@\"\n");
+    })
+    .builds(["answer", "app"])
+    .prints("42");
+    app.change("the wrapper changed", |p| {
+        p.write_program("tools/wrapper", &wrapper("vx_other"));
+    })
+    .builds(["answer", "app"])
+    .prints("41");
+}
+
+/// A program that passes everything on to the compiler, with a flag more.
+fn wrapper(flag: &str) -> String {
+    format!("#!/bin/sh\nexec \"$@\" --cfg {flag}\n")
+}
+
+#[test]
+fn wrappers() {
+    let env = Env::new();
+    let mut app = env.cases(PROJECT);
+    app.build("first build").builds(BOTH).prints(FIRST);
+    let path = app.project().join("tools/wrapper").display().to_string();
+    app.project()
+        .write_program("tools/wrapper", &wrapper("vx_case"));
+    app.build("RUSTC_WRAPPER set")
+        .given("RUSTC_WRAPPER", &path)
+        .builds(BOTH)
+        .prints("&u8 true true panics");
+    app.change("the same by the configuration", |p| {
+        p.write(
+            ".cargo/config.toml",
+            "[build]\nrustc-wrapper = \"tools/wrapper\"\n",
+        );
+    })
+    .builds([])
+    .prints("&u8 true true panics");
+    app.change("the wrapper changed", |p| {
+        p.write_program("tools/wrapper", &wrapper("vx_other"));
+    })
+    .builds(BOTH)
+    .prints(FIRST);
+    app.change("the wrapper as before", |p| {
+        p.write_program("tools/wrapper", &wrapper("vx_case"));
+    })
+    .builds([])
+    .prints("&u8 true true panics");
+    app.change("no wrapper", |p| p.remove(".cargo"))
+        .builds([])
+        .prints(FIRST);
+
+    // One for members alone, which lies where no action sees anything else.
+    let outside = vx_harness::Project::at(env.fresh_path("tools"));
+    outside.write_program("wrapper", &wrapper("vx_case"));
+    let path = outside.join("wrapper").display().to_string();
+    app.build("RUSTC_WORKSPACE_WRAPPER outside of the checkout")
+        .given("RUSTC_WORKSPACE_WRAPPER", &path)
+        .builds(BOTH)
+        .prints("&u8 true true panics");
+    outside.write_program("wrapper", &wrapper("vx_other"));
+    app.build("the wrapper outside changed")
+        .given("RUSTC_WORKSPACE_WRAPPER", &path)
+        .builds(BOTH)
+        .prints(FIRST);
+    app.build("a cache as a wrapper is not needed")
+        .given("RUSTC_WORKSPACE_WRAPPER", "sccache")
+        .unlike_cargo()
+        .builds([])
+        .prints(FIRST);
+}
+
+#[test]
+fn another_compiler() {
+    let env = Env::new();
+    let mut app = env.cases(PROJECT);
+    app.build("first build").builds(BOTH).prints(FIRST);
+    let real = env.toolchain().sysroot().join("bin/rustc");
+    app.build("RUSTC set to the toolchain's own")
+        .given("RUSTC", real.display().to_string())
+        .builds([])
+        .prints(FIRST);
+    // Where actions find the toolchain, or outside of them.
+    let compiler = |flag: &str| {
+        format!(
+            "#!/bin/sh\nreal={}\n[ -x \"$real\" ] || real=/vx/toolchain/bin/rustc\n\
+             case \" $* \" in *--crate-type*) exec \"$real\" \"$@\" --cfg {flag};; esac\n\
+             exec \"$real\" \"$@\"\n",
+            real.display()
+        )
+    };
+    app.project()
+        .write_program("tools/rustc", &compiler("vx_case"));
+    let path = app.project().join("tools/rustc").display().to_string();
+    app.build("RUSTC set to another program")
+        .given("RUSTC", &path)
+        .builds(BOTH)
+        .prints("&u8 true true panics");
+    app.change("that program changed", |p| {
+        p.write_program("tools/rustc", &compiler("vx_other"));
+    })
+    .given("RUSTC", &path)
+    .builds(BOTH)
+    .prints(FIRST);
+    app.build("RUSTC as at first").builds([]).prints(FIRST);
+}
+
 #[test]
 fn a_script_that_the_linker_reads() {
     let env = Env::new();

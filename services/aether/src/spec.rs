@@ -116,12 +116,21 @@ pub(crate) async fn prepare(
     }
 
     let local = matches!(package.root, PackageRoot::Checkout { .. });
+    let tools = vx_plan::tools(plan, unit);
+    let is_in_checkout = |tool: &&str| places::below(tool, places::CHECKOUT).is_some();
+    let sees_checkout = local || tools.iter().any(is_in_checkout);
     let mut declared = declared(plan, unit);
     if local && this.mode == Mode::RunBuildScript {
         declared
             .paths
             .extend(context.places.repository.iter().cloned());
     }
+    let of_host = tools
+        .iter()
+        .filter(|tool| places::below(tool, places::ROOT).is_none());
+    declared
+        .paths
+        .extend(of_host.map(|tool| (*tool).to_owned()));
     let spec = ActionSpec {
         label: format!(
             "{} {} ({})",
@@ -131,7 +140,7 @@ pub(crate) async fn prepare(
         env: environment::whole(invocation.env, &allowed, learned),
         cwd: invocation.cwd,
         toolchain: context.places.sysroot.to_string_lossy().into_owned(),
-        checkout: local.then(|| CheckoutMount {
+        checkout: sees_checkout.then(|| CheckoutMount {
             at: place.at(&host_checkout).to_owned(),
             host: host_checkout.clone(),
             hidden: context.places.hidden.clone(),
@@ -238,7 +247,7 @@ fn collect(context: &BuildContext, unit: usize) -> Collect {
 /// reads what is given by digest.
 fn watch(plan: &Plan, unit: usize, inputs: &CompileInputs) -> Watch {
     let package = &plan.packages[plan.units[unit].package];
-    if runs_foreign_code(plan, unit) || bundles(inputs) {
+    if runs_foreign_code(plan, unit) || vx_plan::is_wrapped(plan, unit) || bundles(inputs) {
         Watch::Everything
     } else if matches!(package.root, PackageRoot::Checkout { .. }) {
         Watch::Checkout

@@ -21,7 +21,7 @@ pub(crate) const RUSTC: &str = "/vx/toolchain/bin/rustc";
 pub fn compile(plan: &Plan, unit: usize, inputs: &CompileInputs) -> Invocation {
     let this = &plan.units[unit];
     debug_assert_eq!(this.mode, Mode::Compile, "a run is `run_build_script`'s");
-    let mut argv = vec![RUSTC.to_owned()];
+    let mut argv = plan.compiler.start(&plan.packages[this.package]);
     base_args(plan, unit, inputs, &mut argv);
     dependency_args(plan, this, &mut argv);
     let package = &plan.packages[this.package];

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use vx_core::places;
 
 use crate::build_output::BuildOutput;
-use crate::command::{RUSTC, in_dir, plain_path, said};
+use crate::command::{in_dir, plain_path, said};
 use crate::invocation::CompileInputs;
 use crate::model::{Package, Plan, TargetKind, Unit};
 use crate::needs::own_build_script;
@@ -85,7 +85,16 @@ pub(crate) fn of_run(plan: &Plan, unit: usize, inputs: &CompileInputs) -> Env {
             "debug"
         },
     );
-    set(&mut env, "RUSTC", RUSTC);
+    set(&mut env, "RUSTC", plan.compiler.rustc());
+    let wrappers = [
+        ("RUSTC_WRAPPER", &plan.compiler.wrapper),
+        ("RUSTC_WORKSPACE_WRAPPER", &plan.compiler.workspace_wrapper),
+    ];
+    for (name, wrapper) in wrappers {
+        if let Some(wrapper) = wrapper {
+            set(&mut env, name, wrapper);
+        }
+    }
     set(&mut env, "RUSTDOC", RUSTDOC);
     set(
         &mut env,

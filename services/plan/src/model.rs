@@ -7,9 +7,10 @@
 use serde::{Deserialize, Serialize};
 
 use crate::build_output::BuildOutput;
+use crate::compiler::Compiler;
 
 /// The version of [`Plan`]'s shape and of the rules by which command lines are made.
-pub const PLAN_VERSION: u32 = 2;
+pub const PLAN_VERSION: u32 = 3;
 
 /// What cargo would build.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -34,6 +35,8 @@ pub struct Plan {
     pub rustc_version: String,
     /// What is known of the host and of each target; the host comes first.
     pub platforms: Vec<Platform>,
+    /// What is run for a compile.
+    pub compiler: Compiler,
     /// Variables that cargo passes on to every process: the `[env]` tables of its
     /// configuration, resolved, and the few of its own environment that rustc itself heeds.
     pub env: Vec<(String, String)>,

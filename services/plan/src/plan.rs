@@ -7,6 +7,7 @@ use serde::Serialize;
 use vx_core::places;
 
 use crate::ask::{Answers, ask, unstable_overrides};
+use crate::compiler::Compiler;
 use crate::config::{Config, Value};
 use crate::error::PlanError;
 use crate::identity::name_units;
@@ -26,10 +27,10 @@ const HEEDED_BY_RUSTC: &[&str] = &["RUSTC_BOOTSTRAP", "RUSTC_FORCE_RUSTC_VERSION
 /// Asks cargo what it would build.
 pub fn plan(request: &PlanRequest, workspace: &Workspace) -> Result<Plan, PlanError> {
     let mut notes = Vec::new();
-    check_wrappers(request, workspace, &mut notes)?;
+    let compiler = Compiler::of(request, workspace, &mut notes)?;
     let overrides = unstable_overrides(workspace)?;
     let answers = ask(request, workspace, &overrides)?;
-    let mut plan = assemble(request, workspace, answers)?;
+    let mut plan = assemble(request, workspace, answers, compiler)?;
     plan.messages.splice(0..0, notes);
     Ok(plan)
 }
@@ -56,6 +57,8 @@ pub fn memo_static(request: &PlanRequest, workspace: &Workspace) -> Vec<u8> {
         env: BTreeMap<String, String>,
         rustc: &'a str,
         cargo: &'a str,
+        /// Found by the caller's `PATH`, which is no part of `env`.
+        compiler: Option<Compiler>,
     }
     let within = |path: &Path| {
         let path = path.strip_prefix(&workspace.checkout).unwrap_or(path);
@@ -73,40 +76,16 @@ pub fn memo_static(request: &PlanRequest, workspace: &Workspace) -> Vec<u8> {
         env: plan_env(&request.env),
         rustc: &workspace.toolchain.rustc_version,
         cargo: &workspace.toolchain.cargo_version,
+        compiler: Compiler::of(request, workspace, &mut Vec::new()).ok(),
     };
     serde_json::to_vec(&statics).expect("strings, flags and maps of strings always serialise")
-}
-
-/// A wrapper that caches is of no use here. One that is another compiler (clippy's) would
-/// change what is built.
-fn check_wrappers(
-    request: &PlanRequest,
-    workspace: &Workspace,
-    notes: &mut Vec<String>,
-) -> Result<(), PlanError> {
-    let wrapper = |variable: &str, key: &str| {
-        let set = request.env.get(variable).cloned();
-        set.or_else(|| workspace.config.string(&["build", key]))
-            .filter(|wrapper| !wrapper.is_empty())
-    };
-    if let Some(wrapper) = wrapper("RUSTC_WRAPPER", "rustc-wrapper") {
-        notes.push(format!(
-            "note: the rustc wrapper `{wrapper}` is not used: vx caches on its own"
-        ));
-    }
-    match wrapper("RUSTC_WORKSPACE_WRAPPER", "rustc-workspace-wrapper") {
-        None => Ok(()),
-        Some(wrapper) => Err(PlanError::Unsupported {
-            what: format!("the workspace wrapper `{wrapper}`"),
-            advice: "unset RUSTC_WORKSPACE_WRAPPER and `build.rustc-workspace-wrapper`".to_owned(),
-        }),
-    }
 }
 
 fn assemble(
     request: &PlanRequest,
     workspace: &Workspace,
     answers: Answers,
+    compiler: Compiler,
 ) -> Result<Plan, PlanError> {
     let Answers {
         metadata,
@@ -203,7 +182,8 @@ fn assemble(
     let values = env
         .iter()
         .map(|(_, value)| value)
-        .chain(platforms.iter().flat_map(|p| &p.linker));
+        .chain(platforms.iter().flat_map(|p| &p.linker))
+        .chain(compiler.others());
     inputs.extend(bound_to_home(workspace, values)?);
     let profile = request.selection.profile_name().to_owned();
     let workspace_dir = text(
@@ -222,6 +202,7 @@ fn assemble(
         host: workspace.toolchain.host.clone(),
         rustc_version: workspace.toolchain.rustc_version.clone(),
         platforms,
+        compiler,
         env_inputs: workspace.config.tables_and_keys(&["env"]),
         env,
         target_dir: target_dir.ok().map(text).transpose()?.map(str::to_owned),

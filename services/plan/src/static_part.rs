@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use crate::build_script::run_build_script;
 use crate::command::compile;
+use crate::compiler::is_wrapped;
 use crate::invocation::{CompileInputs, Invocation};
 use crate::model::{Mode, PLAN_VERSION, PackageRoot, Plan};
 use crate::needs::needs;
@@ -48,11 +49,12 @@ pub fn static_part(plan: &Plan, unit: usize) -> Vec<u8> {
 
 /// Variables of a compile that only count if the compiled code names them: what a manifest says
 /// for people, such as its description, and the `[env]` tables of the configuration. rustc
-/// reports every variable that `env!` names; a proc macro can read one without a word, and a
-/// linker too, so where one of them runs there are fewer of these, or none.
+/// reports every variable that `env!` names; a proc macro or a wrapper can read one without a word,
+/// and a linker too, so where one of them runs there are fewer of these, or none.
 pub fn soft_env(plan: &Plan, unit: usize) -> Vec<(String, String)> {
     let this = &plan.units[unit];
-    if this.mode != Mode::Compile || !needs(plan, unit).dylib.is_empty() {
+    let foreign = is_wrapped(plan, unit) || !needs(plan, unit).dylib.is_empty();
+    if this.mode != Mode::Compile || foreign {
         return Vec::new();
     }
     let mut soft = plan.packages[this.package].metadata_env.clone();

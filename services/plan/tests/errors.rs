@@ -137,20 +137,32 @@ fn wrappers() {
     request
         .env
         .insert("RUSTC_WRAPPER".to_owned(), "no-such-wrapper".to_owned());
-    let plan = try_plan(&request).unwrap();
-    assert!(
-        plan.messages[0].contains("no-such-wrapper"),
-        "{:?}",
-        plan.messages
-    );
-    request.env.insert(
-        "RUSTC_WORKSPACE_WRAPPER".to_owned(),
-        "clippy-driver".to_owned(),
-    );
     assert!(matches!(
         try_plan(&request),
-        Err(PlanError::Unsupported { .. })
+        Err(PlanError::NoProgram { program }) if program == "no-such-wrapper"
     ));
+    request
+        .env
+        .insert("RUSTC_WRAPPER".to_owned(), "/bin/sccache".to_owned());
+    let plan = try_plan(&request).unwrap();
+    assert!(plan.messages[0].contains("sccache"), "{:?}", plan.messages);
+    assert_eq!(plan.compiler, vx_plan::Compiler::default());
+    request.env.remove("RUSTC_WRAPPER");
+    let config = "[build]\nrustc-workspace-wrapper = \"tools/wrapper\"\n";
+    for (path, text) in [
+        (".cargo/config.toml", config),
+        ("tools/wrapper", "#!/bin/sh\n"),
+    ] {
+        let path = root.join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, text).unwrap();
+        let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(&path, executable).unwrap();
+    }
+    let compiler = try_plan(&request).unwrap().compiler;
+    let wrapper = compiler.workspace_wrapper.as_deref();
+    assert_eq!(wrapper, Some("/vx/ws/tools/wrapper"));
+    assert_eq!((compiler.wrapper, compiler.rustc), (None, None));
 }
 
 #[test]

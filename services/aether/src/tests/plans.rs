@@ -83,6 +83,7 @@ pub(crate) fn plan(crates: &[Crate]) -> Plan {
         env: Vec::new(),
         target_dir: None,
         inputs: Vec::new(),
+        compiler: vx_plan::Compiler::default(),
         env_inputs: Vec::new(),
         messages: Vec::new(),
     }
