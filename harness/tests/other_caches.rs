@@ -115,7 +115,11 @@ fn vxs(env: &Env, project: &Project, scenario: &Scenario, after: bool) -> String
 fn into_a_library(project: &Project) {
     let program = project.read("app/src/main.rs");
     let library = program
-        .replacen("fn main() { println!(", "pub fn word() -> String { format!(", 1)
+        .replacen(
+            "fn main() { println!(",
+            "pub fn word() -> String { format!(",
+            1,
+        )
         .replacen("); }", ") }", 1);
     assert!(library.contains("word") && !library.contains("); }"));
     project.write("app/src/lib.rs", &library);
