@@ -68,10 +68,16 @@ const fn watched(number: libc::c_long, deed: Deed, paths: &'static [PathAt]) -> 
     }
 }
 
-/// `file_getattr` is newer than the C library's list of numbers.
-const SYS_FILE_GETATTR: libc::c_long = 468;
+/// These are newer than the C library's list of numbers.
 const SYS_STATMOUNT: libc::c_long = 457;
 const SYS_LISTMOUNT: libc::c_long = 458;
+const SYS_SETXATTRAT: libc::c_long = 463;
+const SYS_GETXATTRAT: libc::c_long = 464;
+const SYS_LISTXATTRAT: libc::c_long = 465;
+const SYS_REMOVEXATTRAT: libc::c_long = 466;
+const SYS_OPEN_TREE_ATTR: libc::c_long = 467;
+const SYS_FILE_GETATTR: libc::c_long = 468;
+const SYS_FILE_SETATTR: libc::c_long = 469;
 
 const P0: &[PathAt] = &[plain(0)];
 const P01: &[PathAt] = &[plain(0), plain(1)];
@@ -94,16 +100,13 @@ const EVERYWHERE: &[Watched] = &[
     watched(libc::SYS_chdir, Deed::Look, P0),
     watched(libc::SYS_truncate, Deed::Look, P0),
     watched(libc::SYS_statfs, Deed::Look, P0),
-    watched(libc::SYS_getxattr, Deed::Look, P0),
-    watched(libc::SYS_lgetxattr, Deed::LookAtLink, P0),
-    watched(libc::SYS_listxattr, Deed::Look, P0),
-    watched(libc::SYS_llistxattr, Deed::LookAtLink, P0),
     watched(libc::SYS_inotify_add_watch, Deed::Look, P1),
     watched(libc::SYS_name_to_handle_at, Deed::Look, AT),
     watched(libc::SYS_utimensat, Deed::Look, AT),
     watched(libc::SYS_fchmodat, Deed::Look, AT),
     watched(libc::SYS_fchownat, Deed::Look, AT),
     watched(SYS_FILE_GETATTR, Deed::Look, AT),
+    watched(SYS_FILE_SETATTR, Deed::Look, AT),
     watched(libc::SYS_mkdirat, Deed::Alter, AT),
     watched(libc::SYS_mknodat, Deed::Alter, AT),
     watched(libc::SYS_unlinkat, Deed::Alter, AT),
@@ -146,12 +149,34 @@ const REFUSED: &[libc::c_long] = &[
     libc::SYS_io_uring_setup,
     libc::SYS_open_by_handle_at,
     libc::SYS_open_tree,
+    SYS_OPEN_TREE_ATTR,
     libc::SYS_move_mount,
     libc::SYS_mount,
     libc::SYS_chroot,
     libc::SYS_pivot_root,
     SYS_STATMOUNT,
     SYS_LISTMOUNT,
+];
+
+/// Calls that answer as on a filesystem without extended attributes: those are in no key, so no
+/// action may go by them.
+const UNSUPPORTED: &[libc::c_long] = &[
+    libc::SYS_getxattr,
+    libc::SYS_lgetxattr,
+    libc::SYS_fgetxattr,
+    libc::SYS_listxattr,
+    libc::SYS_llistxattr,
+    libc::SYS_flistxattr,
+    libc::SYS_setxattr,
+    libc::SYS_lsetxattr,
+    libc::SYS_fsetxattr,
+    libc::SYS_removexattr,
+    libc::SYS_lremovexattr,
+    libc::SYS_fremovexattr,
+    SYS_GETXATTRAT,
+    SYS_LISTXATTRAT,
+    SYS_SETXATTRAT,
+    SYS_REMOVEXATTRAT,
 ];
 
 #[cfg(target_arch = "x86_64")]
@@ -231,7 +256,9 @@ fn program() -> Vec<libc::sock_filter> {
         debug_assert_eq!(own.len(), AFTER_NUMBER);
         steps.extend(own);
     }
+    let unsupported = libc::SECCOMP_RET_ERRNO | libc::EOPNOTSUPP.cast_unsigned();
     let refused = REFUSED.iter().map(|number| (*number, unknown));
+    let refused = refused.chain(UNSUPPORTED.iter().map(|number| (*number, unsupported)));
     let told = all().map(|call| (call.number, libc::SECCOMP_RET_USER_NOTIF));
     for (number, verdict) in told.chain(refused) {
         let number = u32::try_from(number).expect("system calls have small numbers");
@@ -298,6 +325,7 @@ mod tests {
         let mut numbers: Vec<_> = all()
             .map(|call| call.number)
             .chain(REFUSED.to_vec())
+            .chain(UNSUPPORTED.to_vec())
             .collect();
         let count = numbers.len();
         numbers.sort_unstable();

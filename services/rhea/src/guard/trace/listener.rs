@@ -86,6 +86,9 @@ impl<'a> Caller<'a> {
             }
             return;
         }
+        if self.means_another_root(call.deed) {
+            notes.give_up("it opened paths below a root of its own");
+        }
         let Ok(intent) = self.intent(call.deed) else {
             notes.give_up("the arguments of a system call could not be read");
             return;
@@ -96,7 +99,7 @@ impl<'a> Caller<'a> {
             notes.links_to(&target);
         }
         for path in call.paths {
-            match self.path(*path, notes) {
+            match self.path(*path, intent, notes) {
                 Ok(Some(Resolved::Path(path))) => notes.note(&path, intent),
                 // What comes before a `..` is not there.
                 Ok(Some(Resolved::Missing(path))) => notes.note(&path, Intent::Look),
@@ -133,7 +136,23 @@ impl<'a> Caller<'a> {
         self.args[at] as i32
     }
 
-    fn path(&self, at: PathAt, notes: &mut Notes) -> Result<Option<Resolved>, &'static str> {
+    /// Whether an absolute path is to be one below a directory of the caller's choice.
+    fn means_another_root(&self, deed: Deed) -> bool {
+        const RESOLVE: u64 = 16;
+        const IN_ROOT: u64 = 0x10;
+        let Deed::OpenHow(at) = deed else {
+            return false;
+        };
+        let resolve = memory::word(self.pid, self.args[at].wrapping_add(RESOLVE));
+        !matches!(resolve, Ok(Some(resolve)) if resolve & IN_ROOT == 0)
+    }
+
+    fn path(
+        &self,
+        at: PathAt,
+        intent: Intent,
+        notes: &mut Notes,
+    ) -> Result<Option<Resolved>, &'static str> {
         let raw = match memory::text(self.pid, self.args[at.path]) {
             Ok(Some(raw)) => raw,
             Ok(None) => return Ok(None),
@@ -144,11 +163,14 @@ impl<'a> Caller<'a> {
         let Ok(raw) = String::from_utf8(raw) else {
             return Err("a path is not plain UTF-8");
         };
-        // The descriptor itself is meant: what it leads to was noted when it was opened.
-        if raw.is_empty() {
-            return Ok(None);
-        }
         let directory = at.directory.map(|index| self.number(index));
+        // The descriptor itself is meant: what it leads to was noted when it was opened, but for
+        // what is run of one that could not be read from.
+        if raw.is_empty() {
+            let run = directory.filter(|_| intent == Intent::Execute);
+            let program = run.and_then(|number| resolve::descriptor(self.pid, number));
+            return Ok(program.map(Resolved::Path));
+        }
         Ok(resolve::absolute(self.pid, directory, &raw).map(|path| notes.straighten(path)))
     }
 }

@@ -1,0 +1,333 @@
+//! Every way to look at a path is seen, or refused: each as a program makes it.
+
+// Helpers of tests are tests.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::collections::BTreeSet;
+use std::process::Command;
+
+use support::{Bench, shell};
+use vx_core::readset::{ReadKind, ReadPlace, Trace};
+use vx_core::{CheckoutMode, Execution, Watch};
+
+/// The probe's beginning; each way is a body that returns 0 where what it tried went as it should.
+const PROBE: &str = r##"
+#define _GNU_SOURCE
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/openat2.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/inotify.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/statfs.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+extern char **environ;
+static int directory(const char *path) { return open(path, O_RDONLY | O_DIRECTORY); }
+static int opened(int descriptor) { return descriptor < 0; }
+static int refused(long result, int error) { return !(result == -1 && errno == error); }
+static int ended(int pid) { int status; waitpid(pid, &status, 0); return status; }
+"##;
+
+/// A way to look: its body, and what has to be in the trace for it.
+type Way = (
+    &'static str,
+    &'static str,
+    &'static [(ReadKind, &'static str)],
+);
+
+const WAYS: &[Way] = &[
+    (
+        "open",
+        "return opened(open(\"/vx/ws/a\", O_RDONLY));",
+        &[(ReadKind::Content, "a")],
+    ),
+    (
+        "open what is not there",
+        "return refused(open(\"none\", O_RDONLY), ENOENT);",
+        &[(ReadKind::Metadata, "none")],
+    ),
+    (
+        "open by the working directory",
+        "chdir(\"d\"); return opened(open(\"../a\", O_RDONLY));",
+        &[(ReadKind::Content, "a")],
+    ),
+    (
+        "openat",
+        "return opened(openat(directory(\"d\"), \"x\", O_RDONLY));",
+        &[(ReadKind::Content, "d/x")],
+    ),
+    (
+        "openat after fchdir",
+        "fchdir(directory(\"d\")); return opened(open(\"x\", O_RDONLY));",
+        &[(ReadKind::Content, "d/x")],
+    ),
+    (
+        "openat2",
+        "struct open_how how = { .flags = O_RDONLY }; return opened(syscall(SYS_openat2, directory(\"d\"), \"x\", &how, sizeof how));",
+        &[(ReadKind::Content, "d/x")],
+    ),
+    (
+        "stat",
+        "struct stat it; return stat(\"a\", &it);",
+        &[(ReadKind::Metadata, "a")],
+    ),
+    (
+        "lstat of a link",
+        "struct stat it; return lstat(\"link\", &it);",
+        &[(ReadKind::Link, "link")],
+    ),
+    (
+        "stat through a link",
+        "struct stat it; return stat(\"link\", &it);",
+        &[(ReadKind::Metadata, "link")],
+    ),
+    (
+        "fstatat",
+        "struct stat it; return fstatat(directory(\"d\"), \"x\", &it, 0);",
+        &[(ReadKind::Metadata, "d/x")],
+    ),
+    (
+        "statx",
+        "struct statx it; return statx(directory(\"d\"), \"x\", AT_SYMLINK_NOFOLLOW, STATX_BASIC_STATS, &it);",
+        &[(ReadKind::Link, "d/x")],
+    ),
+    (
+        "access",
+        "return refused(access(\"none\", F_OK), ENOENT);",
+        &[(ReadKind::Metadata, "none")],
+    ),
+    (
+        "faccessat",
+        "return faccessat(directory(\"d\"), \"x\", R_OK, AT_EACCESS);",
+        &[(ReadKind::Metadata, "d/x")],
+    ),
+    (
+        "readlink",
+        "char text[9]; return readlink(\"link\", text, 9) < 0;",
+        &[(ReadKind::Link, "link")],
+    ),
+    (
+        "readlinkat",
+        "char text[9]; return readlinkat(directory(\".\"), \"link\", text, 9) < 0;",
+        &[(ReadKind::Link, "link")],
+    ),
+    (
+        "readdir",
+        "return !readdir(opendir(\"d\"));",
+        &[(ReadKind::Listing, "d")],
+    ),
+    (
+        "readdir of the working directory",
+        "return !readdir(opendir(\".\"));",
+        &[(ReadKind::Listing, "")],
+    ),
+    (
+        "execve",
+        "int pid = fork(); if (!pid) { execl(\"script\", \"script\", 0); _exit(9); } return ended(pid);",
+        &[(ReadKind::Content, "script")],
+    ),
+    (
+        "execveat of a path",
+        "char *argv[] = { \"script\", 0 }; int pid = fork(); if (!pid) { syscall(SYS_execveat, directory(\".\"), \"script\", argv, environ, 0); _exit(9); } return ended(pid);",
+        &[(ReadKind::Content, "script")],
+    ),
+    (
+        "execveat of a descriptor",
+        "char *argv[] = { \"true\", 0 }; int program = open(\"tool\", O_PATH); int pid = fork(); if (!pid) { syscall(SYS_execveat, program, \"\", argv, environ, AT_EMPTY_PATH); _exit(9); } return ended(pid);",
+        &[(ReadKind::Content, "tool")],
+    ),
+    (
+        "open of a path's descriptor",
+        "char path[64]; snprintf(path, 64, \"/proc/self/fd/%d\", open(\"a\", O_PATH)); return opened(open(path, O_RDONLY));",
+        &[(ReadKind::Content, "a")],
+    ),
+    (
+        "open by /proc/self/cwd",
+        "return opened(open(\"/proc/self/cwd/a\", O_RDONLY));",
+        &[(ReadKind::Content, "a")],
+    ),
+    (
+        "open by /proc/self/root",
+        "return opened(open(\"/proc/self/root/vx/ws/a\", O_RDONLY));",
+        &[(ReadKind::Content, "a")],
+    ),
+    (
+        "open by another process's directory",
+        "int pid = fork(); if (!pid) { chdir(\"d\"); pause(); } char path[64]; snprintf(path, 64, \"/proc/%d/cwd\", pid); char to[99] = {0}; while (!strstr(to, \"/d\")) readlink(path, to, 98); strcat(path, \"/x\"); return opened(open(path, O_RDONLY));",
+        &[(ReadKind::Content, "d/x")],
+    ),
+    (
+        "chdir",
+        "return chdir(\"d\");",
+        &[(ReadKind::Metadata, "d")],
+    ),
+    (
+        "statfs",
+        "struct statfs it; return statfs(\"d\", &it);",
+        &[(ReadKind::Metadata, "d")],
+    ),
+    (
+        "inotify",
+        "return inotify_add_watch(inotify_init(), \"a\", IN_ACCESS) < 0;",
+        &[(ReadKind::Metadata, "a")],
+    ),
+    (
+        "mkdir",
+        "return refused(mkdir(\"d\", 0777), EEXIST);",
+        &[(ReadKind::Link, "d")],
+    ),
+    (
+        "unlink",
+        "return refused(unlink(\"none\"), EROFS) && refused(unlink(\"none\"), ENOENT);",
+        &[(ReadKind::Link, "none")],
+    ),
+    (
+        "rename",
+        "return rename(\"a\", \"none\") == 0;",
+        &[(ReadKind::Link, "a"), (ReadKind::Link, "none")],
+    ),
+    (
+        "a link of its own",
+        "symlink(\"/vx/ws\", \"/tmp/way\"); return opened(open(\"/tmp/way/a\", O_RDONLY));",
+        &[(ReadKind::Content, "a")],
+    ),
+    (
+        "chmod",
+        "return chmod(\"a\", 0644) == 0;",
+        &[(ReadKind::Metadata, "a")],
+    ),
+    (
+        "extended attributes",
+        "char text[9]; return refused(getxattr(\"a\", \"user.x\", text, 9), EOPNOTSUPP) || refused(listxattr(\"a\", text, 9), EOPNOTSUPP) || refused(fgetxattr(open(\"a\", O_RDONLY), \"user.x\", text, 9), EOPNOTSUPP);",
+        &[(ReadKind::Content, "a")],
+    ),
+    (
+        "io_uring",
+        "return refused(syscall(SYS_io_uring_setup, 8, 0), ENOSYS);",
+        &[],
+    ),
+    (
+        "a handle",
+        "return refused(syscall(SYS_open_by_handle_at, 0, 0, 0), ENOSYS);",
+        &[],
+    ),
+    (
+        "a namespace of its own",
+        "return refused(unshare(CLONE_NEWUSER | CLONE_NEWNS), ENOSPC) && refused(unshare(CLONE_NEWUSER | CLONE_NEWNS), EPERM);",
+        &[],
+    ),
+];
+
+/// Compiles all ways into one program that is told which to go.
+fn compile(bench: &Bench) {
+    let mut text = PROBE.replace(
+        "#include <unistd.h>",
+        "#include <sched.h>\n#include <unistd.h>",
+    );
+    text.push_str("int main(int count, char **argv) {\n    switch (atoi(argv[1])) {\n");
+    for (index, (_, body, _)) in WAYS.iter().enumerate() {
+        text.push_str(&format!("    case {index}: {{ {body} }}\n"));
+    }
+    text.push_str("    }\n    return 99;\n}\n");
+    bench.write("probe.c", &text);
+    let status = Command::new("cc")
+        .current_dir(bench.checkout.path())
+        .args(["-w", "-o", "probe", "probe.c"])
+        .status()
+        .unwrap();
+    assert!(status.success());
+}
+
+/// What the checkout's program looked at there.
+async fn traced(bench: &Bench, way: usize) -> Trace {
+    let mut action = shell("");
+    action.argv = vec!["/vx/ws/probe".to_owned(), way.to_string()];
+    action.cwd = vx_core::places::CHECKOUT.to_owned();
+    action.checkout = bench.mount(CheckoutMode::ReadOnly);
+    action.watch = Watch::Everything;
+    let name = WAYS[way].0;
+    match bench.try_run(action).await.0.unwrap() {
+        Execution::Ran { exit, trace, .. } => {
+            assert!(exit.success(), "{name}: {exit:?}");
+            trace.unwrap()
+        }
+        other => panic!("{name}: {other:?}"),
+    }
+}
+
+fn in_checkout(trace: &Trace) -> BTreeSet<(ReadKind, &str)> {
+    let sights = trace.sights.iter();
+    sights
+        .filter_map(|sight| match &sight.read.place {
+            ReadPlace::Checkout(path) => Some((sight.read.kind, path.as_str())),
+            _ => None,
+        })
+        .collect()
+}
+
+fn files(bench: &Bench) {
+    bench.write("a", "1");
+    bench.write("d/x", "2");
+    bench.write("script", "#!/bin/sh\nexit 0\n");
+    std::os::unix::fs::symlink("a", bench.checkout.path().join("link")).unwrap();
+    std::fs::copy("/bin/true", bench.checkout.path().join("tool")).unwrap();
+    let script = bench.checkout.path().join("script");
+    let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(script, executable).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_way_to_look_is_seen() {
+    let bench = Bench::new().await;
+    files(&bench);
+    compile(&bench);
+    for (index, (name, _, expected)) in WAYS.iter().enumerate() {
+        let trace = traced(&bench, index).await;
+        assert_eq!(trace.incomplete, None, "{name}");
+        assert_eq!(trace.unsteady, None, "{name}");
+        let seen = in_checkout(&trace);
+        for read in *expected {
+            assert!(
+                seen.contains(read),
+                "{name}: {read:?} is not among {seen:?}"
+            );
+        }
+        // Nothing but what this way looks at, the program itself, and where links and
+        // directories are.
+        let content = seen.iter().filter(|(kind, _)| *kind == ReadKind::Content);
+        for (kind, path) in content.filter(|(_, path)| *path != "probe") {
+            let wanted = expected.contains(&(*kind, *path)) || *name == "extended attributes";
+            assert!(wanted, "{name}: {path} was not read");
+        }
+    }
+}
+
+/// What can't be told for sure is said, so that it is never published.
+#[tokio::test(flavor = "multi_thread")]
+async fn paths_below_another_root_are_given_up() {
+    let bench = Bench::new().await;
+    files(&bench);
+    bench.write(
+        "probe.c",
+        &format!(
+            "{PROBE}int main() {{ struct open_how how = {{ .flags = O_RDONLY, .resolve = RESOLVE_IN_ROOT }}; \
+             return opened(syscall(SYS_openat2, directory(\"d\"), \"/x\", &how, sizeof how)); }}"
+        ),
+    );
+    let compiled = Command::new("cc")
+        .current_dir(bench.checkout.path())
+        .args(["-w", "-o", "probe", "probe.c"])
+        .status();
+    assert!(compiled.unwrap().success());
+    let trace = traced(&bench, 0).await;
+    assert!(trace.incomplete.is_some());
+}
