@@ -10,6 +10,7 @@ use crate::execute::Job;
 use crate::keys::{DependencyPart, KeyParts};
 use crate::observe::Observation;
 use crate::readsets;
+use crate::real_places::RealPlaces;
 
 /// What an execution's inputs are after it.
 pub(crate) struct Afterwards {
@@ -58,10 +59,11 @@ pub(crate) fn look(
             disagreement = Some(path.display().to_string());
         }
     };
+    let real = RealPlaces::of(context, job.unit, set.taken);
     let parts = tokio::task::block_in_place(|| {
         context
             .observer()
-            .parts(static_digest, dependencies, set, soft, note)
+            .parts(static_digest, dependencies, set, soft, &real, note)
     })
     .map_err(|error| ServiceError::Failed(format!("an input could not be read: {error}")))?;
     Ok(Afterwards {

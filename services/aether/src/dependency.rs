@@ -12,6 +12,7 @@ use crate::context::BuildContext;
 use crate::graph::{Need, Role};
 use crate::keys::{DependencyPart, KeyParts};
 use crate::payload::{Payload, out_dir};
+use crate::real_places::{Held, held_by_programs};
 
 /// An action that is done.
 #[derive(Clone, Debug)]
@@ -33,8 +34,13 @@ pub(crate) struct Finished {
 /// What of one dependency is used.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Used {
-    /// Files, each with the place where the action expects it.
-    Files(Vec<UsedFile>),
+    /// Files.
+    Files {
+        /// Each with the place where the action expects it.
+        files: Vec<UsedFile>,
+        /// Real places that they hold; of metadata it is not told.
+        holds: Vec<Held>,
+    },
     /// A build script's run.
     Run {
         /// What it said.
@@ -44,6 +50,16 @@ pub(crate) enum Used {
         /// What stands for all of it in keys.
         digest: Digest,
     },
+}
+
+impl Used {
+    /// Real places that it holds.
+    pub(crate) fn holds(&self) -> &[Held] {
+        match self {
+            Self::Files { holds, .. } => holds,
+            Self::Run { .. } => &[],
+        }
+    }
 }
 
 /// One file of a dependency.
@@ -64,15 +80,20 @@ pub(crate) fn of_finished(context: &BuildContext, need: Need, finished: &Finishe
             digest: finished.payload.run_digest(&finished.result),
         });
     }
-    files(context, need, &finished.result.outputs)
+    // Metadata is used before its execution ends, when nobody knows yet.
+    let holds = match need.role {
+        Role::Rmeta => Vec::new(),
+        _ => finished.payload.holds.clone(),
+    };
+    files(context, need, &finished.result.outputs, holds)
 }
 
 /// What of a dependency that still runs a need takes: only metadata is of use before the end.
 pub(crate) fn of_early(context: &BuildContext, need: Need, early: &[Output]) -> Option<Used> {
-    (need.role == Role::Rmeta).then(|| files(context, need, early))?
+    (need.role == Role::Rmeta).then(|| files(context, need, early, Vec::new()))?
 }
 
-fn files(context: &BuildContext, need: Need, outputs: &[Output]) -> Option<Used> {
+fn files(context: &BuildContext, need: Need, outputs: &[Output], holds: Vec<Held>) -> Option<Used> {
     let mut used = Vec::new();
     for file in &context.graph.files[need.unit] {
         if !need.role.is(file.kind) {
@@ -88,7 +109,7 @@ fn files(context: &BuildContext, need: Need, outputs: &[Output]) -> Option<Used>
             None => return None,
         }
     }
-    (!used.is_empty()).then_some(Used::Files(used))
+    (!used.is_empty()).then_some(Used::Files { files: used, holds })
 }
 
 /// What enters a key for each need, in the graph's order.
@@ -96,7 +117,7 @@ pub(crate) fn key_parts(context: &BuildContext, used: &[(Need, Used)]) -> Vec<De
     let mut parts = Vec::with_capacity(used.len());
     for (need, used) in used {
         match used {
-            Used::Files(files) => parts.extend(files.iter().map(|file| DependencyPart {
+            Used::Files { files, .. } => parts.extend(files.iter().map(|file| DependencyPart {
                 name: file.place.clone(),
                 digest: file.blob.digest,
             })),
@@ -106,5 +127,13 @@ pub(crate) fn key_parts(context: &BuildContext, used: &[(Need, Used)]) -> Vec<De
             }),
         }
     }
+    let held = held_by_programs(used);
+    parts.extend(held.into_iter().filter_map(|held| {
+        let (name, digest) = held.key_part()?;
+        Some(DependencyPart {
+            name: name.to_owned(),
+            digest,
+        })
+    }));
     parts
 }

@@ -11,11 +11,12 @@ use vx_core::readset::{Observed, Read, ReadPlace, ReadSet};
 use vx_plan::Declared;
 
 use crate::observe::{Observation, Places, observe};
+use crate::real_places::RealPlaces;
 use crate::statcache::StatCache;
 
 /// The version of everything that decides keys and results: a change to it forgets all
 /// earlier results.
-pub(crate) const KEY_SCHEMA: u32 = 2;
+pub(crate) const KEY_SCHEMA: u32 = 3;
 
 /// What the plan alone says of an action, and what it runs with.
 #[derive(Serialize)]
@@ -63,6 +64,8 @@ pub(crate) struct KeyParts {
     pub(crate) env: Vec<(String, Option<Digest>)>,
     /// The checkout's real path, for what took it in.
     pub(crate) checkout: Option<String>,
+    /// Real paths of its package and its `OUT_DIR`, for what took those in.
+    pub(crate) places: Vec<String>,
 }
 
 impl KeyParts {
@@ -105,7 +108,7 @@ impl HostSeen {
 
 impl Observer<'_> {
     /// The key parts of an action under a read set, as things are now. `soft` are variables that
-    /// count where they are named; `note` is told of each observation.
+    /// count where they are named; `real` is what it took in; `note` is told of each observation.
     ///
     /// # Errors
     /// When something that was read is there and can't be read.
@@ -115,6 +118,7 @@ impl Observer<'_> {
         dependencies: &[DependencyPart],
         set: &ReadSet,
         soft: &[(String, String)],
+        real: &RealPlaces,
         mut note: impl FnMut(&Read, &Observation),
     ) -> io::Result<KeyParts> {
         let mut reads = Vec::with_capacity(set.reads.len());
@@ -128,9 +132,8 @@ impl Observer<'_> {
             dependencies: dependencies.to_vec(),
             reads,
             env: self.env_parts(set, soft),
-            checkout: set
-                .takes_path
-                .then(|| self.places.checkout.to_string_lossy().into_owned()),
+            checkout: real.checkout.as_ref().map(|moved| moved.real.clone()),
+            places: real.named(),
         })
     }
 

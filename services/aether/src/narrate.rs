@@ -151,7 +151,7 @@ impl Narrator {
         let action = &mut self.actions[unit];
         if action.reason.is_none() {
             action.reason = Some(
-                match (miss.takes_path, miss.known) {
+                match (miss.taken.any(), miss.known) {
                     (true, _) => "path",
                     (false, true) => "changed",
                     (false, false) => "new",
@@ -228,7 +228,7 @@ impl Narrator {
                 .map(|output| (output.name.clone(), output.blob.digest.to_string()))
                 .collect();
         }
-        if finished.payload.takes_path && outcome == ActionOutcome::Built {
+        if finished.payload.taken.any() && outcome == ActionOutcome::Built {
             action.reason = Some("path".to_owned());
         }
         if outcome == ActionOutcome::Hit {

@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 use vx_core::error::{ServiceError, ServiceResult};
 use vx_core::orchestrator::ActionOutcome;
+use vx_core::readset::TakenIn;
 use vx_core::{Digest, Output};
 
 use self::events::{Event, forward};
@@ -25,7 +26,6 @@ use crate::inflight::Handle;
 use crate::narrate::Narrator;
 use crate::resolve::{Miss, Resolution, resolve};
 use crate::session::Sessions;
-use crate::spec::CheckoutPlace;
 
 /// How often one action may go back to waiting: each loss or change is answered by one more
 /// try, and a store that loses everything must not keep a build going for ever.
@@ -184,11 +184,7 @@ impl<'a> Scheduler<'a> {
             context: Arc::clone(&self.context),
             unit,
             used: self.units[unit].used.clone(),
-            place: if parts.is_some_and(|parts| parts.checkout.is_some()) {
-                CheckoutPlace::Real
-            } else {
-                CheckoutPlace::Fixed
-            },
+            taken: finished.map_or(TakenIn::default(), |finished| finished.payload.taken),
             env_names: parts
                 .iter()
                 .flat_map(|parts| parts.env.iter().map(|(name, _)| name.clone()))
@@ -302,11 +298,7 @@ impl<'a> Scheduler<'a> {
             context: Arc::clone(&self.context),
             unit,
             used: self.units[unit].used.clone(),
-            place: if miss.takes_path {
-                CheckoutPlace::Real
-            } else {
-                CheckoutPlace::Fixed
-            },
+            taken: miss.taken,
             env_names: miss.env_names,
             prerequisites: self.prerequisites(unit),
             fingerprint,
@@ -503,7 +495,7 @@ impl<'a> Scheduler<'a> {
 /// What cargo's configuration says in a build script's place.
 fn overridden_run(context: &BuildContext, unit: usize) -> Finished {
     let output = context.plan.units[unit].overridden.clone();
-    let payload = crate::payload::Payload::new(0, output, false);
+    let payload = crate::payload::Payload::new(0, output);
     Finished {
         key: None,
         parts: None,

@@ -17,7 +17,8 @@ pub mod tree;
 
 pub use action::{
     ActionSpec, CheckoutMode, CheckoutMount, Collect, CollectForm, Execution, Exit, FileInput,
-    Ingested, MessageFormat, OutputStream, PackageFormat, PackageInput, PackageSource, TreeInput,
+    Ingested, MAX_MARKERS, Marked, Marker, MarkerScope, MessageFormat, OutputStream, PackageFormat,
+    PackageInput, PackageSource, TreeInput,
 };
 pub use digest::{Blob, Digest, Hasher};
 pub use error::{ServiceError, ServiceResult};
