@@ -403,6 +403,43 @@ fn files_of_out_dir_that_are_included() {
         .prints("included whole");
 }
 
+/// What a script wrote into a file stays as it was written. The program is unlike cargo's, and vx
+/// says so.
+#[test]
+fn a_path_of_out_dir_in_a_file_that_is_included() {
+    let env = Env::new();
+    let mut app = env.cases(&printing(
+        "std::path::Path::new(include_str!(concat!(env!(\"OUT_DIR\"), \"/place.txt\"))).is_dir()",
+    ));
+    let says = "std::fs::write(format!(\"{out}/place.txt\"), &out).unwrap();";
+    app.project()
+        .write("app/build.rs", &leaving_words("", says));
+    let done = app
+        .build("a path in a file of OUT_DIR")
+        .unlike_cargo()
+        .runs_scripts_of(["app"])
+        .builds(["app", "app", "build_script_build", "helper"])
+        .prints("false");
+    let named = |build: &vx_harness::Build| {
+        let program = build
+            .report
+            .actions
+            .iter()
+            .find(|action| action.unit == "bin \"app\"");
+        program
+            .expect("the program is an action")
+            .fixed_places
+            .clone()
+    };
+    let places = named(&done.build);
+    assert_eq!(places.len(), 1);
+    let again = app
+        .build("a path in a file of OUT_DIR: again")
+        .unlike_cargo()
+        .builds([]);
+    assert_eq!(named(&again.build), places);
+}
+
 /// A package outside of the checkout whose library opens a file beside its manifest.
 fn opening_its_own(directory: &Project) {
     directory.write(
@@ -547,6 +584,54 @@ fn scripts_and_macros_that_open_files_of_their_packages() {
         .runs_scripts_of(["app"])
         .builds(["app", "build_script_build", "makes"])
         .prints("words-1 made-3");
+}
+
+/// Links into the checkout by its path lead nowhere at another place: what looks through one finds
+/// the checkout where it is.
+#[test]
+fn links_that_name_the_checkout_by_its_path() {
+    let env = Env::new();
+    let mut app = env.cases(&printing(
+        "[include_str!(\"../linked.txt\").trim(), env!(\"WORDS\"), helper::linked::WORD].join(\" \")",
+    ));
+    let project = app.project();
+    project.write(
+        "app/build.rs",
+        "fn main() {\n    println!(\"cargo::rerun-if-changed=build.rs\");\n    \
+         let words = std::fs::read_to_string(\"linked.txt\").unwrap_or_default();\n    \
+         println!(\"cargo::rustc-env=WORDS={}\", words.trim());\n}\n",
+    );
+    let link = |from: &str, to: &str| {
+        let target = std::fs::canonicalize(project.path()).expect("it is there");
+        let target = target.join(to).display().to_string();
+        project.link(from, &target);
+    };
+    link("app/linked.txt", "app/fixtures/words.txt");
+    project.write("shared/linked.rs", "pub const WORD: &str = \"one\";\n");
+    link("helper/src/linked.rs", "shared/linked.rs");
+    project.edit(
+        "helper/src/lib.rs",
+        "pub const",
+        "pub mod linked;\npub const",
+    );
+    app.build("links by the checkout's path")
+        .runs_scripts_of(["app"])
+        .builds(["app", "app", "build_script_build", "helper", "helper"])
+        .prints("words-1 words-1 one");
+    app.build("links by the checkout's path: nothing changed")
+        .builds([]);
+    app.change("what such a link of a module leads to changed", |p| {
+        p.edit("shared/linked.rs", "one", "two");
+    })
+    .builds(["app", "helper"])
+    .prints("words-1 words-1 two");
+    app.change("what such a link leads to changed", |p| {
+        p.write("app/fixtures/words.txt", "words-2\n");
+    })
+    .unlike_cargo()
+    .runs_scripts_of(["app"])
+    .builds(["app"])
+    .prints("words-2 words-2 two");
 }
 
 #[test]

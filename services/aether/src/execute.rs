@@ -12,7 +12,7 @@ use vx_core::error::{ServiceError, ServiceResult};
 use vx_core::key::RecordName;
 use vx_core::readset::{ReadSet, TakenIn, Trace};
 use vx_core::{ActionResult, Digest, Output};
-use vx_plan::Mode;
+use vx_plan::{Mode, PackageRoot};
 
 use crate::afterwards::{self, Afterwards};
 use crate::blobs;
@@ -194,9 +194,17 @@ async fn attempt_until_settled(
                 }
                 return Ok(ExecutionEnd::Lost(lost));
             }
+            Err(ExecutionEnd::Broken(_)) if attempt < MAX_ATTEMPTS && went(context, &prepared) => {
+                continue;
+            }
             Err(ExecutionEnd::Failed(failure)) => {
                 let named = unseen::named(context.plan.units[job.unit].mode, &failure);
                 if attempt < MAX_ATTEMPTS && learn(context, &mut learned, &prepared.given, &named) {
+                    continue;
+                }
+                if may_find_more(context, job.unit, taken) {
+                    taken.checkout = true;
+                    attempt = 0;
                     continue;
                 }
                 // What was given metadata that does not stand, or that does not go with other
@@ -212,10 +220,11 @@ async fn attempt_until_settled(
         if attempt < MAX_ATTEMPTS && learn(context, &mut learned, &prepared.given, &named) {
             continue;
         }
-        let all = taken.and(ran.found);
+        let mut all = taken.and(ran.found);
+        all.checkout |= looked_by_path(context, job.unit, &ran.set);
         if all != taken {
-            // Its outputs name places that are not there outside: it runs again where those
-            // really are, and its key says so.
+            // Its outputs name places that are not there outside, or it looked for one: it runs
+            // again where those really are, and its key says so.
             taken = all;
             attempt = 0;
             continue;
@@ -476,11 +485,45 @@ async fn run_once(
     }
 }
 
-/// Makes the workspace's own directory where an action is to find inputs in its stead: nothing can
-/// be shown at a path that a read-only checkout does not have.
+/// Whether an action looked through a link that names the checkout by its path: it found nothing
+/// there unless it had the checkout where that really is.
+fn looked_by_path(context: &BuildContext, unit: usize, set: &ReadSet) -> bool {
+    let Some(sight) = &context.places.sight else {
+        return false;
+    };
+    real_places::sees_checkout(context, unit)
+        && tokio::task::block_in_place(|| {
+            let mut reads = set.reads.iter();
+            reads.any(|read| sight.is_by_path(&read.place))
+        })
+}
+
+/// Whether an action that failed may find what it lacks where the checkout really is: of one that
+/// failed nobody knows what it looked for.
+fn may_find_more(context: &BuildContext, unit: usize, taken: TakenIn) -> bool {
+    let package = &context.plan.packages[context.plan.units[unit].package];
+    match (&context.places.sight, &package.root) {
+        (Some(sight), PackageRoot::Checkout { dir }) if !taken.checkout => {
+            tokio::task::block_in_place(|| sight.has_links_by_path(&[dir]))
+        }
+        _ => false,
+    }
+}
+
+/// Whether an action is to find inputs in the stead of the workspace's own directory.
+fn shows_vx_directory(context: &BuildContext, prepared: &Prepared) -> bool {
+    let mut shown = prepared.spec.real_places.iter();
+    shown.any(|place| Path::new(place) == real_places::vx_directory(context))
+}
+
+/// Whether that directory was taken away before an action could be started on it.
+fn went(context: &BuildContext, prepared: &Prepared) -> bool {
+    shows_vx_directory(context, prepared) && !real_places::vx_directory(context).is_dir()
+}
+
+/// Makes that directory: nothing can be shown at a path that a read-only checkout does not have.
 fn make_real_places(context: &BuildContext, prepared: &Prepared) -> Result<(), String> {
-    let mut inputs = prepared.spec.real_places.iter();
-    if !inputs.any(|place| Path::new(place) == real_places::vx_directory(context)) {
+    if !shows_vx_directory(context, prepared) {
         return Ok(());
     }
     let workspace = &context.workspace;

@@ -122,8 +122,16 @@ impl Observer<'_> {
         mut note: impl FnMut(&Read, &Observation),
     ) -> io::Result<KeyParts> {
         let mut reads = Vec::with_capacity(set.reads.len());
+        let moved = real
+            .checkout
+            .as_ref()
+            .map(|_| self.places.at_real_checkout());
         for read in &set.reads {
-            let observation = self.observe(read)?;
+            let observation = match &moved {
+                None => self.observe(read)?,
+                // A link may lead such an action to other things.
+                Some(places) => observe(self.cache, places, read)?,
+            };
             note(read, &observation);
             reads.push((read.clone(), observation.observed));
         }

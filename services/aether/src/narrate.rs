@@ -111,6 +111,7 @@ impl Narrator {
                     inputs: None,
                     again: Vec::new(),
                     unpublished: None,
+                    fixed_places: Vec::new(),
                     unseen: Vec::new(),
                     outputs: BTreeMap::new(),
                     unstable: BTreeSet::new(),
@@ -215,6 +216,7 @@ impl Narrator {
         action.key = finished.key.map(|key| key.to_string());
         action.duration_ms = finished.payload.duration_ms;
         action.unstable.clone_from(&finished.unstable);
+        action.fixed_places.clone_from(&finished.payload.left);
         if outcome == ActionOutcome::Built {
             action.parts.clone_from(&finished.parts);
             let parts = finished.parts.as_ref();
@@ -257,6 +259,17 @@ impl Narrator {
     ) -> ServiceResult<()> {
         let this = &context.plan.units[unit];
         let package = &context.plan.packages[this.package];
+        for place in &finished.payload.left {
+            // Whoever's it is: a program of this build will not find what it looks for.
+            let text = format!(
+                "{}@{}: {place} is in what this leaves, where nothing is when a program runs: a \
+                 file that a build script wrote says so\n\
+                 let it write paths relative to `OUT_DIR`, or pass the path on with \
+                 `cargo::rustc-env`",
+                package.name, package.version
+            );
+            self.teller.message(MessageLevel::Warning, text).await?;
+        }
         if !package.is_local {
             return Ok(());
         }

@@ -40,7 +40,7 @@ impl RealPlaces {
         let package = context.plan.units[unit].package;
         let root = &context.plan.packages[package].root;
         Self {
-            checkout: (taken.checkout && is_local(root)).then(|| Moved {
+            checkout: (taken.checkout && sees_checkout(context, unit)).then(|| Moved {
                 fixed: places::CHECKOUT.to_owned(),
                 real: text(&context.places.checkout),
             }),
@@ -179,9 +179,8 @@ pub(crate) fn taken_by_programs(
     unit: usize,
     used: &[(Need, Used)],
 ) -> TakenIn {
-    let root = &context.plan.packages[context.plan.units[unit].package].root;
     TakenIn {
-        checkout: is_local(root) && held_by_programs(used).contains(&&Held::Checkout),
+        checkout: sees_checkout(context, unit) && held_by_programs(used).contains(&&Held::Checkout),
         ..TakenIn::default()
     }
 }
@@ -267,6 +266,11 @@ pub(crate) fn package_place(root: &PackageRoot) -> Option<String> {
 /// Whether a package is part of the checkout.
 pub(crate) fn is_local(root: &PackageRoot) -> bool {
     matches!(root, PackageRoot::Checkout { .. })
+}
+
+/// Whether a unit's action sees the checkout.
+pub(crate) fn sees_checkout(context: &BuildContext, unit: usize) -> bool {
+    is_local(&context.plan.packages[context.plan.units[unit].package].root)
 }
 
 /// The run of a compile's own build script, unless the configuration stands in its place.
