@@ -102,6 +102,7 @@ struct ActionSpec {
 struct Marker {
   text @0 :Text;
   within @1 :Scope;
+  bitcode @2 :Bool;
 
   enum Scope {
     everything @0;

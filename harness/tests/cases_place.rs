@@ -528,6 +528,72 @@ fn files_of_a_vendored_package_and_of_its_out_dir() {
         .prints("beside the manifest");
 }
 
+/// A library that is compiled for link-time optimisation is bitcode alone.
+#[test]
+fn files_of_the_out_dir_of_a_library_in_bitcode() {
+    let env = Env::new();
+    let mut app = env.cases(&printing("helper::words()"));
+    let project = app.project();
+    project.edit(
+        "Cargo.toml",
+        "resolver = \"3\"",
+        "resolver = \"3\"\n[profile.release]\nlto = true",
+    );
+    project.write("helper/build.rs", &leaving_words("in bitcode", ""));
+    project.write(
+        "helper/src/lib.rs",
+        &format!("pub fn words() -> String {{ {OPENING} }}\n"),
+    );
+    app.build("a library's OUT_DIR, in bitcode")
+        .with(&["--release"])
+        .runs_scripts_of(["helper"])
+        .builds(["app", "build_script_build", "helper", "helper"])
+        .prints("in bitcode");
+}
+
+/// A library that is linked into a program and into a build script holds one path in both.
+#[test]
+fn files_of_a_library_that_a_script_uses_too() {
+    let env = Env::new();
+    let mut app = env.cases(&printing(
+        "[helper::words(), env!(\"WORDS\").to_owned()].join(\" \")",
+    ));
+    let project = app.project();
+    project.edit(
+        "app/Cargo.toml",
+        "[dependencies]",
+        "[build-dependencies]\nhelper = { path = \"../helper\" }\n[dependencies]",
+    );
+    project.write(
+        "app/build.rs",
+        "fn main() {\n    println!(\"cargo::rerun-if-changed=build.rs\");\n    \
+         println!(\"cargo::rustc-env=WORDS={}\", helper::words());\n}\n",
+    );
+    project.write("helper/build.rs", &leaving_words("both", ""));
+    project.write(
+        "helper/src/lib.rs",
+        &format!("pub fn words() -> String {{ {OPENING} }}\n"),
+    );
+    app.build("a library's OUT_DIR, for a program and a script")
+        .runs_scripts_of(["app", "helper"])
+        .builds([
+            "app",
+            "build_script_build",
+            "build_script_build",
+            "helper",
+            "helper",
+        ])
+        .prints("both both");
+    app.build("a library's OUT_DIR, for both: nothing changed")
+        .builds([]);
+    app.change("a library's OUT_DIR, for both: it changed", |p| {
+        p.write("helper/build.rs", &leaving_words("each", ""));
+    })
+    .runs_scripts_of(["app", "helper"])
+    .builds(["app", "build_script_build", "build_script_build", "helper"])
+    .prints("each each");
+}
+
 /// What runs within actions alone finds its package at the place that it holds.
 #[test]
 fn scripts_and_macros_that_open_files_of_their_packages() {

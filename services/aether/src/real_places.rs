@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use vx_core::action::{Marker, MarkerScope};
 use vx_core::readset::TakenIn;
 use vx_core::{Digest, places};
-use vx_plan::{Mode, PackageRoot};
+use vx_plan::{Lto, Mode, PackageRoot};
 
 use crate::context::BuildContext;
 use crate::deliver;
@@ -196,9 +196,11 @@ pub(crate) fn markers(
 ) -> Vec<(TakenIn, Marker)> {
     let plan = &context.plan;
     let package = &plan.packages[plan.units[unit].package];
+    let bitcode = plan.units[unit].lto == Lto::OnlyBitcode;
     let marker = |text: &str, within| Marker {
         text: text.to_owned(),
         within,
+        bitcode,
     };
     let none = TakenIn::default();
     let mut markers = Vec::new();

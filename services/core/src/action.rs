@@ -192,6 +192,8 @@ pub struct Marker {
     pub text: String,
     /// Where it counts.
     pub within: MarkerScope,
+    /// Whether the code may be there as bitcode alone, in which a text can start at any bit.
+    pub bitcode: bool,
 }
 
 /// Where a text counts.

@@ -45,16 +45,32 @@ impl Marks {
 
 /// The texts to look for; none looks for nothing.
 #[derive(Clone)]
-pub(crate) struct Markers(Arc<[(Finder<'static>, MarkerScope)]>);
+pub(crate) struct Markers(Arc<[Needle]>);
+
+/// One sequence of bytes that stands for a text.
+struct Needle {
+    finder: Finder<'static>,
+    scope: MarkerScope,
+    /// Which marker it is of.
+    marker: usize,
+}
 
 impl Markers {
     /// Looks for `markers`, at most [`MAX_MARKERS`] of them.
     pub(crate) fn new(markers: &[Marker]) -> Self {
-        let finder = |marker: &Marker| {
-            let text = Finder::new(marker.text.as_bytes()).into_owned();
-            (text, marker.within)
-        };
-        Self(markers.iter().take(MAX_MARKERS).map(finder).collect())
+        let markers = markers.iter().take(MAX_MARKERS).enumerate();
+        let needles = markers.flat_map(|(index, marker)| {
+            let text = marker.text.as_bytes();
+            let shifts = if marker.bitcode { 1..8 } else { 1..1 };
+            std::iter::once(text.to_vec())
+                .chain(shifts.map(|bits| shifted(text, bits)))
+                .map(move |bytes| Needle {
+                    finder: Finder::new(&bytes).into_owned(),
+                    scope: marker.within,
+                    marker: index,
+                })
+        });
+        Self(needles.collect())
     }
 
     /// The texts that `content` holds where they count.
@@ -76,6 +92,14 @@ impl Markers {
     }
 }
 
+/// The whole bytes of a text that starts so many bits into a byte.
+fn shifted(text: &[u8], bits: u32) -> Vec<u8> {
+    let pairs = text.windows(2);
+    pairs
+        .map(|pair| pair[1] << bits | pair[0] >> (8 - bits))
+        .collect()
+}
+
 /// A search under way.
 pub(crate) struct Search {
     markers: Markers,
@@ -83,7 +107,7 @@ pub(crate) struct Search {
     position: u64,
 }
 
-/// What was seen of one text.
+/// What was seen of one needle.
 #[derive(Default)]
 struct Text {
     /// The last bytes seen, one less than the text has.
@@ -94,8 +118,8 @@ struct Text {
 impl Search {
     /// Looks through the next piece.
     pub(crate) fn update(&mut self, piece: &[u8]) {
-        for ((finder, _), text) in self.markers.0.iter().zip(&mut self.texts) {
-            text.update(finder, self.position, piece);
+        for (needle, text) in self.markers.0.iter().zip(&mut self.texts) {
+            text.update(&needle.finder, self.position, piece);
         }
         self.position += piece.len() as u64;
     }
@@ -110,11 +134,10 @@ impl Search {
         }
         let parts = Parts::of(&content()?);
         let mut marks = Marks::default();
-        for (index, (text, (_, scope))) in self.texts.iter().zip(self.markers.0.iter()).enumerate()
-        {
-            if text.found.len() >= MAX_FOUND || text.found.iter().any(|at| parts.count(*at, *scope))
-            {
-                marks.0 |= 1 << index;
+        for (text, needle) in self.texts.iter().zip(self.markers.0.iter()) {
+            let counts = |at: &u64| parts.count(*at, needle.scope);
+            if text.found.len() >= MAX_FOUND || text.found.iter().any(counts) {
+                marks.0 |= 1 << needle.marker;
             }
         }
         Ok(marks)
@@ -219,6 +242,7 @@ mod tests {
             .map(|(text, within)| Marker {
                 text: (*text).to_owned(),
                 within: *within,
+                bitcode: false,
             })
             .collect();
         Markers::new(&markers)
@@ -311,6 +335,34 @@ mod tests {
         };
         assert_eq!(of(MarkerScope::Everything), [0, 1, 2]);
         assert_eq!(of(MarkerScope::Compiled), [1, 2]);
+    }
+
+    #[test]
+    fn bitcode_is_looked_through_bit_by_bit() {
+        let directory = tempfile::tempdir().unwrap();
+        let of = |source: &str| {
+            let library = compile(directory.path(), source, &["-Clinker-plugin-lto", "-O"]);
+            let marker = |bitcode| Marker {
+                text: "in-the-bitcode-alone".to_owned(),
+                within: MarkerScope::Compiled,
+                bitcode,
+            };
+            [false, true].map(|bitcode| Markers::new(&[marker(bitcode)]).found_in(&library))
+        };
+        // Where the text starts is up to what comes before it.
+        for before in [
+            "",
+            "pub static N: u8 = 7;",
+            "pub fn g(n: u32) -> u32 { n / 3 }",
+        ] {
+            let source = format!(
+                "{before} pub fn f() -> std::io::Result<String> {{\
+                 std::fs::read_to_string(\"/in-the-bitcode-alone/words\") }}"
+            );
+            assert_eq!(of(&source)[1], Marks(1), "{before}");
+            let other = source.replace("alone", "no");
+            assert_eq!(of(&other), [Marks(0); 2], "{before}");
+        }
     }
 
     /// Compiles a library and reads it.

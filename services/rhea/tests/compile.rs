@@ -44,6 +44,7 @@ fn checkout() -> Marker {
     Marker {
         text: "/vx/ws".to_owned(),
         within: MarkerScope::Everything,
+        bitcode: false,
     }
 }
 
@@ -208,6 +209,7 @@ async fn outputs_that_took_in_the_checkouts_place_are_named() {
     let other = Marker {
         text: "cargo:".to_owned(),
         within: MarkerScope::Compiled,
+        bitcode: false,
     };
     action.markers = vec![other, checkout()];
     let outcome = bench.run(action).await.succeeded();

@@ -80,6 +80,7 @@ pub(crate) mod spec {
                 MarkerScope::Everything => wire::marker::Scope::Everything,
                 MarkerScope::Compiled => wire::marker::Scope::Compiled,
             });
+            to.set_bitcode(value.bitcode);
         }
         to.set_trace(value.trace);
         to.set_network(value.network);
@@ -154,6 +155,7 @@ pub(crate) mod spec {
                     wire::marker::Scope::Everything => MarkerScope::Everything,
                     wire::marker::Scope::Compiled => MarkerScope::Compiled,
                 },
+                bitcode: marker.get_bitcode(),
             })
         });
         Ok(ActionSpec {

@@ -116,10 +116,12 @@ fn actions() {
             Marker {
                 text: "/vx/ws".to_owned(),
                 within: MarkerScope::Everything,
+                bitcode: false,
             },
             Marker {
                 text: "/vx/target/debug/build/a/out".to_owned(),
                 within: MarkerScope::Compiled,
+                bitcode: true,
             },
         ],
         trace: true,
