@@ -1,7 +1,6 @@
 //! One execution: run, see what was read, publish.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -12,15 +11,16 @@ use vx_core::error::{ServiceError, ServiceResult};
 use vx_core::key::RecordName;
 use vx_core::readset::{ReadSet, TakenIn, Trace};
 use vx_core::{ActionResult, Digest, Output};
-use vx_plan::{Mode, PackageRoot};
+use vx_plan::Mode;
 
 use crate::afterwards::{self, Afterwards};
 use crate::blobs;
+use crate::by_path;
 use crate::context::BuildContext;
-use crate::deliver;
 use crate::dependency::{self, Finished, Used};
 use crate::graph::Need;
 use crate::inflight::Progress;
+use crate::own_directory;
 use crate::payload::{self, Payload};
 use crate::readsets::{self, Root};
 use crate::real_places::{self, taken_by_programs};
@@ -194,7 +194,9 @@ async fn attempt_until_settled(
                 }
                 return Ok(ExecutionEnd::Lost(lost));
             }
-            Err(ExecutionEnd::Broken(_)) if attempt < MAX_ATTEMPTS && went(context, &prepared) => {
+            Err(ExecutionEnd::Broken(_))
+                if attempt < MAX_ATTEMPTS && own_directory::went(context, &prepared) =>
+            {
                 continue;
             }
             Err(ExecutionEnd::Failed(failure)) => {
@@ -202,7 +204,7 @@ async fn attempt_until_settled(
                 if attempt < MAX_ATTEMPTS && learn(context, &mut learned, &prepared.given, &named) {
                     continue;
                 }
-                if may_find_more(context, job.unit, taken) {
+                if by_path::may_find_more(context, job.unit, taken) {
                     taken.checkout = true;
                     attempt = 0;
                     continue;
@@ -221,7 +223,7 @@ async fn attempt_until_settled(
             continue;
         }
         let mut all = taken.and(ran.found);
-        all.checkout |= looked_by_path(context, job.unit, &ran.set);
+        all.checkout |= by_path::looked(context, job.unit, &ran.set);
         if all != taken {
             // Its outputs name places that are not there outside, or it looked for one: it runs
             // again where those really are, and its key says so.
@@ -374,7 +376,7 @@ async fn run_once(
         let observer = Arc::new(Announce {
             progress: progress.clone(),
         });
-        if let Err(why) = make_real_places(context, prepared) {
+        if let Err(why) = own_directory::make(context, prepared) {
             return Ok(Err(ExecutionEnd::Broken(why)));
         }
         session.execute(prepared.spec.clone(), observer).await?
@@ -483,53 +485,6 @@ async fn run_once(
             }))
         }
     }
-}
-
-/// Whether an action looked through a link that names the checkout by its path: it found nothing
-/// there unless it had the checkout where that really is.
-fn looked_by_path(context: &BuildContext, unit: usize, set: &ReadSet) -> bool {
-    let Some(sight) = &context.places.sight else {
-        return false;
-    };
-    real_places::sees_checkout(context, unit)
-        && tokio::task::block_in_place(|| {
-            let mut reads = set.reads.iter();
-            reads.any(|read| sight.is_by_path(&read.place))
-        })
-}
-
-/// Whether an action that failed may find what it lacks where the checkout really is: of one that
-/// failed nobody knows what it looked for.
-fn may_find_more(context: &BuildContext, unit: usize, taken: TakenIn) -> bool {
-    let package = &context.plan.packages[context.plan.units[unit].package];
-    match (&context.places.sight, &package.root) {
-        (Some(sight), PackageRoot::Checkout { dir }) if !taken.checkout => {
-            tokio::task::block_in_place(|| sight.has_links_by_path(&[dir]))
-        }
-        _ => false,
-    }
-}
-
-/// Whether an action is to find inputs in the stead of the workspace's own directory.
-fn shows_vx_directory(context: &BuildContext, prepared: &Prepared) -> bool {
-    let mut shown = prepared.spec.real_places.iter();
-    shown.any(|place| Path::new(place) == real_places::vx_directory(context))
-}
-
-/// Whether that directory was taken away before an action could be started on it.
-fn went(context: &BuildContext, prepared: &Prepared) -> bool {
-    shows_vx_directory(context, prepared) && !real_places::vx_directory(context).is_dir()
-}
-
-/// Makes that directory: nothing can be shown at a path that a read-only checkout does not have.
-fn make_real_places(context: &BuildContext, prepared: &Prepared) -> Result<(), String> {
-    if !shows_vx_directory(context, prepared) {
-        return Ok(());
-    }
-    let workspace = &context.workspace;
-    tokio::task::block_in_place(|| crate::report::project_directory(workspace))
-        .map(|_| ())
-        .map_err(|error| deliver::cannot_write(workspace, &error).to_string())
 }
 
 /// The fixed places that the outputs which count hold.

@@ -8,6 +8,7 @@
 mod aether;
 mod afterwards;
 mod blobs;
+mod by_path;
 mod cause;
 mod context;
 mod deliver;
@@ -28,6 +29,7 @@ mod memo;
 mod narrate;
 mod observe;
 mod out_dirs;
+mod own_directory;
 mod payload;
 mod prepare;
 mod readsets;

@@ -152,9 +152,13 @@ impl OutDir {
                 TreeNode::Link { target } => {
                     fs::read_link(&path).is_ok_and(|found| found == Path::new(target))
                 }
-                TreeNode::EmptyDirectory => is_directory(&path),
+                TreeNode::EmptyDirectory => {
+                    is_directory(&path)
+                        && fs::read_dir(&path).is_ok_and(|mut entries| entries.next().is_none())
+                }
             }
         });
+        // All of them are there and are leaves, so as many leaves are these.
         let most = self.tree.entries().len();
         right
             && is_directory(&self.path)
@@ -243,4 +247,71 @@ fn leaves(root: &Path, most: usize) -> io::Result<usize> {
         count += usize::from(is_empty && directory != root);
     }
     Ok(count)
+}
+
+#[cfg(test)]
+mod tests {
+    use vx_core::TreeEntry;
+
+    use super::*;
+
+    fn entry(path: &str, node: TreeNode) -> TreeEntry {
+        TreeEntry {
+            path: RelPath::new(path).unwrap(),
+            node,
+        }
+    }
+
+    #[test]
+    fn only_the_whole_directory_and_nothing_else_is_in_place() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a/out");
+        let file = TreeNode::File {
+            blob: Blob::of(b"1"),
+            executable: false,
+        };
+        let link = TreeNode::Link {
+            target: "file".to_owned(),
+        };
+        let out_dir = OutDir {
+            unit: 0,
+            path: path.clone(),
+            tree: Tree::new(vec![
+                entry("deep/file", file),
+                entry("deep/link", link),
+                entry("empty", TreeNode::EmptyDirectory),
+            ])
+            .unwrap(),
+        };
+        let cache = StatCache::default();
+        let is_in_place = || out_dir.is_in_place(&cache, 0o022);
+        assert!(!is_in_place());
+        let make = |path: &Path| {
+            fs::create_dir_all(path.join("deep")).unwrap();
+            fs::create_dir_all(path.join("empty")).unwrap();
+            fs::write(path.join("deep/file"), "1").unwrap();
+            std::os::unix::fs::symlink("file", path.join("deep/link")).unwrap();
+        };
+        make(&path);
+        assert!(is_in_place());
+        fs::write(path.join("more"), "").unwrap();
+        assert!(!is_in_place());
+        fs::remove_file(path.join("more")).unwrap();
+        fs::create_dir(path.join("empty/more")).unwrap();
+        assert!(!is_in_place());
+    }
+
+    #[test]
+    fn what_was_there_goes_as_a_whole() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        for (round, old) in ["none", "there"].into_iter().enumerate() {
+            let new = path(&format!("new-{round}"));
+            fs::create_dir(&new).unwrap();
+            fs::write(new.join(format!("file-{round}")), old).unwrap();
+            replace(&new, &path("out"), &path("aside")).unwrap();
+        }
+        assert!(path("out/file-1").exists());
+        assert!(!path("out/file-0").exists());
+    }
 }

@@ -1,6 +1,6 @@
 //! Where an action finds what it may take in: at fixed places, or where it really is.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use vx_core::action::{Marker, MarkerScope};
@@ -13,6 +13,7 @@ use crate::deliver;
 use crate::dependency::Used;
 use crate::graph::{Need, Role};
 use crate::identities;
+use crate::own_directory;
 
 /// A place with the one that it really is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -232,13 +233,6 @@ pub(crate) fn markers(
     markers
 }
 
-/// The workspace's own directory, where it really is. Absolute without links on the way, as the
-/// places of an isolation root are.
-pub(crate) fn vx_directory(context: &BuildContext) -> PathBuf {
-    let directory = context.workspace.join(".vx");
-    std::fs::canonicalize(&directory).unwrap_or(directory)
-}
-
 /// Where the `OUT_DIR` of a build script's run is outside of actions: at cargo's depth below the
 /// directory of the programs.
 pub(crate) fn real_out_dir(context: &BuildContext, run: usize) -> String {
@@ -248,7 +242,7 @@ pub(crate) fn real_out_dir(context: &BuildContext, run: usize) -> String {
     let below = directory
         .strip_prefix(context.workspace.join(".vx"))
         .unwrap_or(&directory);
-    let directory = vx_directory(context).join(below);
+    let directory = own_directory::path(context).join(below);
     text(
         &directory
             .join("build")

@@ -15,10 +15,9 @@ use crate::context::BuildContext;
 use crate::dependency::Used;
 use crate::environment;
 use crate::graph::{Need, Role};
+use crate::own_directory;
 use crate::payload::OUT_DIR;
-use crate::real_places::{
-    Held, RealPlaces, held_by_programs, is_local, markers, package_place, vx_directory,
-};
+use crate::real_places::{Held, RealPlaces, held_by_programs, is_local, markers, package_place};
 use crate::session::Session;
 use crate::sources::{Source, SourceError};
 
@@ -194,7 +193,7 @@ fn shown_places(
         shown.push(package.at.clone());
     }
     if trees.iter().any(|tree| is_real(&tree.at)) {
-        shown.push(vx_directory(context).to_string_lossy().into_owned());
+        shown.push(own_directory::path(context).to_string_lossy().into_owned());
     }
     Ok(shown)
 }

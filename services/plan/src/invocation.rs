@@ -58,3 +58,43 @@ pub(crate) fn at_real_places(mut invocation: Invocation, moved: &[(String, Strin
     }
     invocation
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::remap::of_out_dir;
+
+    #[test]
+    fn what_moves_is_named_where_it_really_is_and_remapped_as_before() {
+        let out_dir = "/vx/target/debug/build/a-1/out";
+        let invocation = Invocation {
+            argv: ["rustc", "/vx/ws/src/lib.rs", "-L", out_dir]
+                .map(str::to_owned)
+                .into_iter()
+                .chain([of_out_dir(out_dir)])
+                .collect(),
+            env: BTreeMap::from([
+                ("OUT_DIR".to_owned(), out_dir.to_owned()),
+                (
+                    "OF_ANOTHER".to_owned(),
+                    "/vx/target/debug/build/b-1/out".to_owned(),
+                ),
+            ]),
+            cwd: "/vx/ws".to_owned(),
+        };
+        let real = "/home/me/ws/.vx/build/x/debug/build/a-1/out";
+        let moved = [
+            (places::CHECKOUT.to_owned(), "/home/me/ws".to_owned()),
+            (out_dir.to_owned(), real.to_owned()),
+        ];
+        let remap = format!("--remap-path-prefix={real}=/cargo/build-dir/debug/build/a-1/out");
+        let found = at_real_places(invocation, &moved);
+        assert_eq!(
+            found.argv,
+            ["rustc", "/home/me/ws/src/lib.rs", "-L", real, &remap]
+        );
+        assert_eq!(found.env["OUT_DIR"], real);
+        assert_eq!(found.env["OF_ANOTHER"], "/vx/target/debug/build/b-1/out");
+        assert_eq!(found.cwd, "/home/me/ws");
+    }
+}
