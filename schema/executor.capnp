@@ -99,10 +99,27 @@ struct ActionSpec {
   trees @8 :List(TreeInput);
   collect @9 :List(Collect);
   messages @10 :MessageFormat;
-  marker @11 :Text;
+  markers @11 :List(Marker);
   watch @12 :Watch;
   hostPaths @13 :List(Text);
   network @14 :Bool;
+  realPlaces @15 :List(Text);
+}
+
+struct Marker {
+  text @0 :Text;
+  within @1 :Scope;
+  bitcode @2 :Bool;
+
+  enum Scope {
+    everything @0;
+    compiled @1;
+  }
+}
+
+struct Marked {
+  output @0 :Text;
+  marker @1 :UInt8;
 }
 
 struct Sight {
@@ -152,7 +169,7 @@ struct Outcome {
       }
       outputs @2 :List(Values.Output);
       durationNanoseconds @3 :UInt64;
-      marked @4 :List(Text);
+      marked @4 :List(Marked);
       trace @7 :Trace;
       # Null where none was asked for.
     }

@@ -132,6 +132,8 @@ pub(crate) struct Parts {
     pub(crate) env: Vec<(String, Value)>,
     /// The checkout's path, where it matters.
     pub(crate) checkout: Option<String>,
+    /// Paths of its package and its `OUT_DIR`, where they matter.
+    pub(crate) places: Vec<String>,
 }
 
 /// What stands behind the digests of a key.

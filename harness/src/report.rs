@@ -75,6 +75,9 @@ pub struct Action {
     /// What it left behind, and digests of it, if it ran.
     #[serde(default)]
     pub outputs: BTreeMap<String, String>,
+    /// Fixed places that its outputs hold.
+    #[serde(default)]
+    pub fixed_places: Vec<String>,
     /// Why runs of it were found to differ by themselves.
     #[serde(default)]
     pub unstable: Vec<String>,

@@ -176,74 +176,111 @@ fn fixtures_that_are_opened_when_it_runs() {
         .prints("words-3");
 }
 
+/// What runs within actions alone finds its package at the place that it holds.
 #[test]
-fn directories_above_out_dir() {
+fn scripts_and_macros_that_open_files_of_their_packages() {
     let env = Env::new();
-    let mut app = env.cases(&printing(
-        "{ let up = |n| std::path::Path::new(env!(\"OUT_DIR\")).ancestors().nth(n)\
-         .and_then(|path| path.file_name()).and_then(|name| name.to_str()).unwrap(); \
-         [up(0), up(2), up(3), env!(\"UP\")].join(\" \") }",
-    ));
-    app.project().write(
+    let mut app = env.cases(&printing("[env!(\"WORDS\"), makes::words!()].join(\" \")"));
+    let project = app.project();
+    project.edit("Cargo.toml", "\"helper\"", "\"helper\", \"makes\"");
+    project.edit(
+        "app/Cargo.toml",
+        "[dependencies]",
+        "[dependencies]\nmakes = { path = \"../makes\" }",
+    );
+    project.write(
         "app/build.rs",
         "fn main() {\n    println!(\"cargo::rerun-if-changed=build.rs\");\n    \
-         let out = std::env::var(\"OUT_DIR\").unwrap();\n    \
-         let up = std::path::Path::new(&out).ancestors().nth(3).unwrap();\n    \
-         assert!(up.is_dir());\n    \
-         println!(\"cargo::rustc-env=UP={}\", up.file_name().unwrap().to_str().unwrap());\n}\n",
+         let words = concat!(env!(\"CARGO_MANIFEST_DIR\"), \"/fixtures/words.txt\");\n    \
+         println!(\"cargo::rustc-env=WORDS={}\", std::fs::read_to_string(words).unwrap());\n}\n",
     );
-    app.build("OUT_DIR's ancestors")
+    project.write(
+        "makes/Cargo.toml",
+        "[package]\nname = \"makes\"\nversion = \"0.1.0\"\nedition = \"2024\"\n\
+         [lib]\nproc-macro = true\n",
+    );
+    project.write("makes/words.txt", "made-1");
+    project.write(
+        "makes/src/lib.rs",
+        "#[proc_macro]\npub fn words(_: proc_macro::TokenStream) -> proc_macro::TokenStream {\n    \
+         let words = concat!(env!(\"CARGO_MANIFEST_DIR\"), \"/words.txt\");\n    \
+         format!(\"{:?}\", std::fs::read_to_string(words).unwrap()).parse().unwrap()\n}\n",
+    );
+    app.build("files beside a script and a macro")
         .runs_scripts_of(["app"])
-        .builds(["app", "build_script_build", "helper"])
-        .prints("out build debug debug");
+        .builds([
+            "app",
+            "build_script_build",
+            "build_script_build",
+            "helper",
+            "makes",
+            "makes",
+        ])
+        .prints("words-1 made-1");
+    app.build("files beside a script and a macro: nothing changed")
+        .builds([]);
+    app.change("the file beside the macro changed", |p| {
+        p.write("makes/words.txt", "made-2");
+    })
+    .unlike_cargo()
+    .builds(["app"])
+    .prints("words-1 made-2");
     let copy = env.copy(app.project());
+    copy.write("makes/words.txt", "made-3");
     app.at(copy)
-        .build("OUT_DIR's ancestors: a copy")
-        .builds([])
-        .prints("out build debug debug");
-    app.build("OUT_DIR's ancestors: another profile")
-        .with(&["--release"])
+        .build("files beside a script and a macro: a copy")
         .runs_scripts_of(["app"])
-        .builds(["app", "build_script_build", "helper"])
-        .prints("out build release release");
+        .builds(["app", "build_script_build", "makes"])
+        .prints("words-1 made-3");
 }
 
-/// Some scripts leave what a program wants beside it, three directories above `OUT_DIR`. It is
-/// not kept, as nothing is that a script writes elsewhere; but it can be written.
+/// Links into the checkout by its path lead nowhere at another place: what looks through one finds
+/// the checkout where it is.
 #[test]
-fn a_script_that_writes_above_out_dir() {
-    let env = Env::new();
-    let mut app = env.cases(&printing("helper::WORD"));
-    app.project().write(
-        "app/build.rs",
-        "fn main() {\n    println!(\"cargo::rerun-if-changed=build.rs\");\n    \
-         let out = std::env::var(\"OUT_DIR\").unwrap();\n    \
-         let up = std::path::Path::new(&out).ancestors().nth(3).unwrap();\n    \
-         std::fs::write(up.join(\"beside-the-program.txt\"), \"x\").unwrap();\n}\n",
-    );
-    app.build("a file written three directories above OUT_DIR")
-        .runs_scripts_of(["app"])
-        .builds(["app", "build_script_build", "helper"])
-        .prints("word");
-}
-
-#[test]
-#[ignore = "OUT_DIR is at no place outside of actions"]
-fn files_of_out_dir_that_are_opened_when_it_runs() {
+fn links_that_name_the_checkout_by_its_path() {
     let env = Env::new();
     let mut app = env.cases(&printing(
-        "std::fs::read_to_string(concat!(env!(\"OUT_DIR\"), \"/words.txt\")).unwrap().trim()",
+        "[include_str!(\"../linked.txt\").trim(), env!(\"WORDS\"), helper::linked::WORD].join(\" \")",
     ));
-    app.project().write(
+    let project = app.project();
+    project.write(
         "app/build.rs",
         "fn main() {\n    println!(\"cargo::rerun-if-changed=build.rs\");\n    \
-         let out = std::env::var(\"OUT_DIR\").unwrap();\n    \
-         std::fs::write(format!(\"{out}/words.txt\"), \"made\").unwrap();\n}\n",
+         let words = std::fs::read_to_string(\"linked.txt\").unwrap_or_default();\n    \
+         println!(\"cargo::rustc-env=WORDS={}\", words.trim());\n}\n",
     );
-    app.build("OUT_DIR opened at run time")
+    let link = |from: &str, to: &str| {
+        let target = std::fs::canonicalize(project.path()).expect("it is there");
+        let target = target.join(to).display().to_string();
+        project.link(from, &target);
+    };
+    link("app/linked.txt", "app/fixtures/words.txt");
+    project.write("shared/linked.rs", "pub const WORD: &str = \"one\";\n");
+    link("helper/src/linked.rs", "shared/linked.rs");
+    project.edit(
+        "helper/src/lib.rs",
+        "pub const",
+        "pub mod linked;\npub const",
+    );
+    app.build("links by the checkout's path")
         .runs_scripts_of(["app"])
-        .builds(["app", "build_script_build", "helper"])
-        .prints("made");
+        // The script has told the program's compile where to run; the library's finds out itself.
+        .builds(["app", "build_script_build", "helper", "helper"])
+        .prints("words-1 words-1 one");
+    app.build("links by the checkout's path: nothing changed")
+        .builds([]);
+    app.change("what such a link of a module leads to changed", |p| {
+        p.edit("shared/linked.rs", "one", "two");
+    })
+    .builds(["app", "helper"])
+    .prints("words-1 words-1 two");
+    app.change("what such a link leads to changed", |p| {
+        p.write("app/fixtures/words.txt", "words-2\n");
+    })
+    .unlike_cargo()
+    .runs_scripts_of(["app"])
+    .builds(["app"])
+    .prints("words-2 words-2 two");
 }
 
 /// Generated code that includes files of the checkout by their absolute paths.

@@ -42,4 +42,4 @@ pub use generated::{aether_capnp, bootstrap_capnp, executor_capnp, store_capnp, 
 
 /// The version of the schema. Two processes of different versions do not talk; it changes with
 /// any change to the schema but to `bootstrap.capnp`, which only grows.
-pub const PROTOCOL: u32 = 1;
+pub const PROTOCOL: u32 = 2;

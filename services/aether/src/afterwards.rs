@@ -11,6 +11,7 @@ use crate::given::Given;
 use crate::keys::{DependencyPart, KeyParts};
 use crate::observe::Observation;
 use crate::readsets;
+use crate::real_places::RealPlaces;
 
 /// What an execution's inputs are after it.
 pub(crate) struct Afterwards {
@@ -65,10 +66,11 @@ pub(crate) fn look(
             disagreement = Some(path.display().to_string());
         }
     };
+    let real = RealPlaces::of(context, job.unit, set.taken);
     let parts = tokio::task::block_in_place(|| {
         context
             .observer(given)
-            .parts(static_digest, dependencies, set, soft, note)
+            .parts(static_digest, dependencies, set, soft, &real, note)
     })
     .map_err(|error| ServiceError::Failed(format!("an input could not be read: {error}")))?;
     Ok(Afterwards {

@@ -12,6 +12,7 @@ use crate::context::BuildContext;
 use crate::graph::{Need, Role};
 use crate::keys::{DependencyPart, KeyParts};
 use crate::payload::{Payload, out_dir};
+use crate::real_places::{Held, held_by_programs};
 
 /// An action that is done.
 #[derive(Clone, Debug)]
@@ -33,8 +34,13 @@ pub(crate) struct Finished {
 /// What of one dependency is used.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Used {
-    /// Files, each with the place where the action expects it.
-    Files(Vec<UsedFile>),
+    /// Files.
+    Files {
+        /// Each with the place where the action expects it.
+        files: Vec<UsedFile>,
+        /// Real places that they hold; of metadata it is not told.
+        holds: Vec<Held>,
+    },
     /// A build script's run.
     Run {
         /// What it said.
@@ -46,6 +52,16 @@ pub(crate) enum Used {
         /// Whether it names the checkout's real place, so that what it names is only there.
         names_place: bool,
     },
+}
+
+impl Used {
+    /// Real places that it holds.
+    pub(crate) fn holds(&self) -> &[Held] {
+        match self {
+            Self::Files { holds, .. } => holds,
+            Self::Run { .. } => &[],
+        }
+    }
 }
 
 /// One file of a dependency.
@@ -64,18 +80,23 @@ pub(crate) fn of_finished(context: &BuildContext, need: Need, finished: &Finishe
             output: Box::new(finished.payload.build_output.clone().unwrap_or_default()),
             out_dir: out_dir(&finished.result),
             digest: finished.payload.run_digest(&finished.result),
-            names_place: finished.payload.takes_path,
+            names_place: finished.payload.taken.checkout,
         });
     }
-    files(context, need, &finished.result.outputs)
+    // Metadata is used before its execution ends, when nobody knows yet.
+    let holds = match need.role {
+        Role::Rmeta => Vec::new(),
+        _ => finished.payload.holds.clone(),
+    };
+    files(context, need, &finished.result.outputs, holds)
 }
 
 /// What of a dependency that still runs a need takes: only metadata is of use before the end.
 pub(crate) fn of_early(context: &BuildContext, need: Need, early: &[Output]) -> Option<Used> {
-    (need.role == Role::Rmeta).then(|| files(context, need, early))?
+    (need.role == Role::Rmeta).then(|| files(context, need, early, Vec::new()))?
 }
 
-fn files(context: &BuildContext, need: Need, outputs: &[Output]) -> Option<Used> {
+fn files(context: &BuildContext, need: Need, outputs: &[Output], holds: Vec<Held>) -> Option<Used> {
     let mut used = Vec::new();
     for file in &context.graph.files[need.unit] {
         if !need.role.is(file.kind) {
@@ -91,7 +112,7 @@ fn files(context: &BuildContext, need: Need, outputs: &[Output]) -> Option<Used>
             None => return None,
         }
     }
-    (!used.is_empty()).then_some(Used::Files(used))
+    (!used.is_empty()).then_some(Used::Files { files: used, holds })
 }
 
 /// All that a unit has of its dependencies, in the graph's order.
@@ -117,7 +138,7 @@ fn parts(
     let mut parts = Vec::with_capacity(used.len());
     for (need, used) in used {
         match used {
-            Used::Files(files) => parts.extend(files.iter().map(|file| DependencyPart {
+            Used::Files { files, .. } => parts.extend(files.iter().map(|file| DependencyPart {
                 name: file.place.clone(),
                 digest: file.blob.digest,
             })),
@@ -131,5 +152,13 @@ fn parts(
             }),
         }
     }
+    let held = held_by_programs(used);
+    parts.extend(held.into_iter().filter_map(|held| {
+        let (name, digest) = held.key_part()?;
+        Some(DependencyPart {
+            name: name.to_owned(),
+            digest,
+        })
+    }));
     parts
 }

@@ -189,11 +189,19 @@ impl Engine {
             &mut narrator,
             request.keep_going,
         );
-        let (result, outputs, fetched) = match run(&context, &mut scheduler, request.umask).await {
-            Ok(delivered) if delivered.succeeded => (Ok(()), delivered.outputs, delivered.fetched),
-            Ok(delivered) => (Err(None), delivered.outputs, delivered.fetched),
-            Err(fault) => (Err(Some(fault.to_string())), Vec::new(), 0),
+        let ran = run(&context, &mut scheduler, request.umask).await;
+        let (result, delivered) = match ran {
+            Ok(delivered) if delivered.succeeded => (Ok(()), delivered),
+            Ok(delivered) => (Err(None), delivered),
+            Err(fault) => (Err(Some(fault.to_string())), Delivered::default()),
         };
+        for package in &delivered.absent {
+            let text = format!(
+                "a program looks for files in {package} when it runs, and nothing is there; \
+                 run `cargo fetch` in the workspace"
+            );
+            teller.message(MessageLevel::Warning, text).await?;
+        }
         if result.is_ok() && request.verify {
             verify::verify(&context, &mut scheduler, teller).await?;
         }
@@ -227,11 +235,11 @@ impl Engine {
                 totals,
                 actions: &narrator.actions,
                 transfer: Transfer {
-                    fetched,
+                    fetched: delivered.fetched,
                     ..transfer
                 }
                 .into(),
-                outputs: &outputs,
+                outputs: &delivered.outputs,
             },
         );
         let report = match written {
@@ -276,6 +284,8 @@ struct Delivered {
     outputs: Vec<String>,
     /// Bytes of them that came through this process.
     fetched: u64,
+    /// Directories of packages that they look into, and that are not there.
+    absent: Vec<String>,
 }
 
 /// Runs all actions and delivers what is done, as cargo does also when some failed; what was
@@ -290,11 +300,16 @@ async fn run(
         let succeeded = scheduler.succeeded();
         let finished = |unit| scheduler.finished(unit).cloned();
         match deliver::deliver(context, finished, umask).await {
-            Ok(Delivery::Done { outputs, fetched }) => {
+            Ok(Delivery::Done {
+                outputs,
+                fetched,
+                absent,
+            }) => {
                 return Ok(Delivered {
                     succeeded,
                     outputs,
                     fetched,
+                    absent,
                 });
             }
             // After a failure nothing runs any more; what is lost is missing until it is mended.

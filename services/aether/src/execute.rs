@@ -6,26 +6,29 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::watch;
-use vx_core::action::{Execution, Exit, OutputStream, Watch};
+use vx_core::action::{Execution, Exit, Marked, OutputStream, Watch};
 use vx_core::error::{ServiceError, ServiceResult};
 use vx_core::key::RecordName;
-use vx_core::readset::{ReadSet, Trace};
+use vx_core::readset::{ReadSet, TakenIn, Trace};
 use vx_core::{ActionResult, Digest, Output};
 use vx_plan::Mode;
 
 use crate::afterwards::{self, Afterwards};
 use crate::blobs;
+use crate::by_path;
 use crate::context::BuildContext;
 use crate::dependency::{self, Finished, Used};
 use crate::given::{Given, LostTree};
 use crate::graph::Need;
 use crate::inflight::Progress;
+use crate::own_directory;
 use crate::payload::{self, Payload};
-use crate::readsets;
+use crate::readsets::{self, Root};
+use crate::real_places::{self, taken_by_programs};
 use crate::resolve::{Resolution, resolve};
 use crate::session::Session;
 use crate::sources::SourceError;
-use crate::spec::{self, CheckoutPlace, Prepared};
+use crate::spec::{self, Prepared};
 use crate::statcache::{coarse_now_ns, until_after};
 use crate::unseen;
 
@@ -99,8 +102,8 @@ pub(crate) struct Job {
     pub(crate) unit: usize,
     /// What is used of its dependencies.
     pub(crate) used: Vec<(Need, Used)>,
-    /// Where it finds the checkout; at its real place when an earlier run took the path in.
-    pub(crate) place: CheckoutPlace,
+    /// What it has where it really is, because an earlier run took it in.
+    pub(crate) taken: TakenIn,
     /// Variables that earlier read sets name.
     pub(crate) env_names: BTreeSet<String>,
     /// What it was started on before it was published.
@@ -170,12 +173,14 @@ async fn attempt_until_settled(
     let soft = &context.graph.soft_env[job.unit];
     learn(context, &mut learned, &BTreeSet::new(), &names);
     let mut attempt = 0;
-    let mut place = job.place;
+    let mut taken = job
+        .taken
+        .and(taken_by_programs(context, job.unit, &job.used));
     let mut again: Vec<String> = Vec::new();
     let (finished, set, why) = loop {
         attempt += 1;
         let prepared =
-            match spec::prepare(context, session, job.unit, &job.used, &learned, place).await {
+            match spec::prepare(context, session, job.unit, &job.used, &learned, taken).await {
                 Ok(prepared) => prepared,
                 Err(SourceError::Store(error)) => return Err(error),
                 Err(error) => return Ok(ExecutionEnd::Broken(error.to_string())),
@@ -190,9 +195,19 @@ async fn attempt_until_settled(
                 }
                 return Ok(ExecutionEnd::Lost(lost));
             }
+            Err(ExecutionEnd::Broken(_))
+                if attempt < MAX_ATTEMPTS && own_directory::went(context, &prepared) =>
+            {
+                continue;
+            }
             Err(ExecutionEnd::Failed(failure)) => {
                 let named = unseen::named(context.plan.units[job.unit].mode, &failure);
                 if attempt < MAX_ATTEMPTS && learn(context, &mut learned, &prepared.given, &named) {
+                    continue;
+                }
+                if by_path::may_find_more(context, job.unit, taken) {
+                    taken.checkout = true;
+                    attempt = 0;
                     continue;
                 }
                 // What was given metadata that does not stand, or that does not go with other
@@ -208,10 +223,12 @@ async fn attempt_until_settled(
         if attempt < MAX_ATTEMPTS && learn(context, &mut learned, &prepared.given, &named) {
             continue;
         }
-        if ran.payload.takes_path && place == CheckoutPlace::Fixed {
-            // Its outputs name a place that is not there outside: it runs again where the
-            // checkout really is, and its key says so.
-            place = CheckoutPlace::Real;
+        let mut all = taken.and(ran.found);
+        all.checkout |= by_path::looked(context, job.unit, &ran.set);
+        if all != taken {
+            // Its outputs name places that are not there outside, or it looked for one: it runs
+            // again where those really are, and its key says so.
+            taken = all;
             attempt = 0;
             continue;
         }
@@ -224,7 +241,7 @@ async fn attempt_until_settled(
         set.env
             .retain(|name| !prepared.given.contains(name) || is_soft(name));
         set = set.canonical();
-        set.takes_path = place == CheckoutPlace::Real;
+        set.taken = taken;
         let dependencies = dependency::key_parts(context, job.unit, &job.used);
         let given = match Given::of(context, job.unit, &job.used).await? {
             Ok(given) => given,
@@ -258,14 +275,18 @@ async fn attempt_until_settled(
             continue;
         }
         let incomplete = ran.trace.and_then(|trace| trace.incomplete);
+        let mut payload = ran.payload;
+        payload.taken = taken;
+        payload.holds = real_places::holds(context, job.unit, &job.used, taken);
+        payload.left = real_places::left(context, job.unit, ran.found);
         let finished = Finished {
             key: None,
             parts: Some(parts),
             result: ActionResult {
-                payload: ran.payload.encode(),
+                payload: payload.encode(),
                 outputs: ran.outputs,
             },
-            payload: ran.payload,
+            payload,
             again,
             unstable: BTreeSet::new(),
         };
@@ -295,7 +316,7 @@ pub(crate) async fn run_again(
     let session = context.session();
     let mut learned = BTreeMap::new();
     learn(context, &mut learned, &BTreeSet::new(), &job.env_names);
-    let prepared = spec::prepare(context, &*session, job.unit, &job.used, &learned, job.place);
+    let prepared = spec::prepare(context, &*session, job.unit, &job.used, &learned, job.taken);
     let mut prepared = match prepared.await {
         Ok(prepared) => prepared,
         Err(SourceError::Store(error)) => return Err(error),
@@ -339,7 +360,10 @@ fn learn(
 
 struct Ran {
     outputs: Vec<Output>,
+    /// Without what it took in.
     payload: Payload,
+    /// The fixed places that its outputs hold.
+    found: TakenIn,
     set: ReadSet,
     trace: Option<Trace>,
 }
@@ -364,6 +388,9 @@ async fn run_once(
         let observer = Arc::new(Announce {
             progress: progress.clone(),
         });
+        if let Err(why) = own_directory::make(context, prepared) {
+            return Ok(Err(ExecutionEnd::Broken(why)));
+        }
         session.execute(prepared.spec.clone(), observer).await?
     };
     let (exit, outputs, duration, marked, trace) = match execution {
@@ -405,12 +432,7 @@ async fn run_once(
     }
     let duration_ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let plan = &context.plan;
-    let checkout = prepared
-        .spec
-        .checkout
-        .as_ref()
-        .map_or(vx_core::places::CHECKOUT, |checkout| &checkout.at);
-    let real = checkout != vx_core::places::CHECKOUT;
+    let root = Root::of(&prepared.spec);
     match plan.units[job.unit].mode {
         Mode::Compile => {
             let name = vx_plan::dep_info_name(&plan.units[job.unit]);
@@ -424,11 +446,8 @@ async fn run_once(
                     ))));
                 }
             };
-            let takes_path = real
-                || marked
-                    .iter()
-                    .any(|output| output != "stderr" && output != "stdout" && *output != name);
-            let mut set = readsets::of_compile(checkout, &prepared.spec.cwd, &dep_info);
+            let counts = |output: &str| output != "stderr" && output != "stdout" && output != name;
+            let mut set = readsets::of_compile(root, &dep_info);
             if let Some(trace) = &trace {
                 match prepared.spec.watch {
                     Watch::Nothing => {}
@@ -438,7 +457,8 @@ async fn run_once(
             }
             Ok(Ok(Ran {
                 set,
-                payload: Payload::new(duration_ms, None, takes_path),
+                payload: Payload::new(duration_ms, None),
+                found: found(prepared, &marked, counts),
                 outputs,
                 trace,
             }))
@@ -457,10 +477,9 @@ async fn run_once(
                 let errors = output.errors.clone();
                 return Ok(failure(stdout, stderr, errors));
             }
-            let takes_path = real
-                || marked.iter().any(|name| name == payload::OUT_DIR)
-                || payload::says_path(&output);
-            let mut set = readsets::of_build_script(checkout, &prepared.spec.cwd, &output);
+            let mut found = found(prepared, &marked, |output| output == payload::OUT_DIR);
+            found.checkout |= payload::says_path(&output);
+            let mut set = readsets::of_build_script(root, &output);
             if let Some(trace) = &trace
                 && !trace.wrote.is_empty()
             {
@@ -475,12 +494,22 @@ async fn run_once(
             }
             Ok(Ok(Ran {
                 set,
-                payload: Payload::new(duration_ms, Some(output), takes_path),
+                payload: Payload::new(duration_ms, Some(output)),
+                found,
                 outputs,
                 trace,
             }))
         }
     }
+}
+
+/// The fixed places that the outputs which count hold.
+fn found(prepared: &Prepared, marked: &[Marked], counts: impl Fn(&str) -> bool) -> TakenIn {
+    marked
+        .iter()
+        .filter(|marked| counts(&marked.output))
+        .filter_map(|marked| prepared.looks_for.get(marked.marker))
+        .fold(TakenIn::default(), |found, place| found.and(*place))
 }
 
 async fn text(

@@ -57,6 +57,9 @@ pub(crate) struct Graph {
     pub(crate) statics: Vec<StaticDigest>,
     /// The longest way from each unit to the end of the build, in milliseconds.
     pub(crate) remaining_ms: Vec<u64>,
+    /// Whether what each compile makes leaves the build: in a final output that runs outside of
+    /// actions, or in what is linked into one.
+    pub(crate) leaves: Vec<bool>,
 }
 
 impl Graph {
@@ -78,14 +81,16 @@ impl Graph {
             list.dedup();
         }
         let remaining_ms = remaining(&consumers, durations_ms);
+        let files: Vec<Vec<OutputFile>> = (0..count).map(|unit| outputs(plan, unit)).collect();
         Self {
+            leaves: leaving(plan, &needs, &files),
             needs,
             consumers,
             watched: (0..count).map(|unit| watched(plan, unit)).collect(),
             soft_env: (0..count)
                 .map(|unit| vx_plan::soft_env(plan, unit))
                 .collect(),
-            files: (0..count).map(|unit| outputs(plan, unit)).collect(),
+            files,
             statics,
             remaining_ms,
         }
@@ -134,6 +139,23 @@ fn needs_of(plan: &Plan, unit: usize) -> Vec<Need> {
     all.sort_unstable();
     all.dedup();
     all
+}
+
+/// The units whose outputs leave the build.
+fn leaving(plan: &Plan, needs: &[Vec<Need>], files: &[Vec<OutputFile>]) -> Vec<bool> {
+    let mut leaves = vec![false; needs.len()];
+    for unit in 0..needs.len() {
+        let is_final = files[unit].iter().any(|file| file.final_name.is_some());
+        // A macro runs in compilers alone.
+        if !is_final || plan.units[unit].target.is_proc_macro() {
+            continue;
+        }
+        leaves[unit] = true;
+        for need in &needs[unit] {
+            leaves[need.unit] |= matches!(need.role, Role::Rmeta | Role::Rlib);
+        }
+    }
+    leaves
 }
 
 /// The longest path from each unit to a unit nobody needs.

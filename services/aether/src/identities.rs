@@ -19,20 +19,27 @@ pub(crate) struct Identities {
     pub(crate) trees: BTreeMap<usize, Digest>,
 }
 
+/// The place of a package that is no part of the checkout, and what names its content.
+pub(crate) fn package(
+    plan: &Plan,
+    index: usize,
+    identities: &Identities,
+) -> Option<(String, Digest)> {
+    match &plan.packages[index].root {
+        PackageRoot::Checkout { .. } => None,
+        PackageRoot::Archive {
+            checksum, place, ..
+        } => Some((place.clone(), Digest::of(checksum.as_bytes()))),
+        PackageRoot::Tree { place, .. } => Some((place.clone(), *identities.trees.get(&index)?)),
+    }
+}
+
 /// The static part of a unit's action.
 pub(crate) fn static_part(plan: &Plan, unit: usize, identities: &Identities) -> StaticPart {
     let runs_script = plan.units[unit].mode == Mode::RunBuildScript;
     let packages = spec::visible_packages(plan, unit)
         .into_iter()
-        .filter_map(|index| match &plan.packages[index].root {
-            PackageRoot::Checkout { .. } => None,
-            PackageRoot::Archive {
-                checksum, place, ..
-            } => Some((place.clone(), Digest::of(checksum.as_bytes()))),
-            PackageRoot::Tree { place, .. } => {
-                Some((place.clone(), *identities.trees.get(&index)?))
-            }
-        })
+        .filter_map(|index| package(plan, index, identities))
         .collect();
     StaticPart {
         schema: KEY_SCHEMA,

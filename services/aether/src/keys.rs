@@ -12,11 +12,12 @@ use vx_plan::Declared;
 
 use crate::given::Given;
 use crate::observe::{Observation, Places, observe};
+use crate::real_places::RealPlaces;
 use crate::statcache::StatCache;
 
 /// The version of everything that decides keys and results: a change to it forgets all
 /// earlier results.
-pub(crate) const KEY_SCHEMA: u32 = 3;
+pub(crate) const KEY_SCHEMA: u32 = 4;
 
 /// What the plan alone says of an action, and what it runs with.
 #[derive(Serialize)]
@@ -64,6 +65,8 @@ pub(crate) struct KeyParts {
     pub(crate) env: Vec<(String, Option<Digest>)>,
     /// The checkout's real path, for what took it in.
     pub(crate) checkout: Option<String>,
+    /// Real paths of its package and its `OUT_DIR`, for what took those in.
+    pub(crate) places: Vec<String>,
 }
 
 impl KeyParts {
@@ -108,7 +111,7 @@ impl HostSeen {
 
 impl Observer<'_> {
     /// The key parts of an action under a read set, as things are now. `soft` are variables that
-    /// count where they are named; `note` is told of each observation.
+    /// count where they are named; `real` is what it took in; `note` is told of each observation.
     ///
     /// # Errors
     /// When something that was read is there and can't be read.
@@ -118,11 +121,20 @@ impl Observer<'_> {
         dependencies: &[DependencyPart],
         set: &ReadSet,
         soft: &[(String, String)],
+        real: &RealPlaces,
         mut note: impl FnMut(&Read, &Observation),
     ) -> io::Result<KeyParts> {
         let mut reads = Vec::with_capacity(set.reads.len());
+        let moved = real
+            .checkout
+            .as_ref()
+            .map(|_| self.places.at_real_checkout());
         for read in &set.reads {
-            let observation = self.observe(read)?;
+            let observation = match &moved {
+                None => self.observe(read)?,
+                // A link may lead such an action to other things.
+                Some(places) => observe(self.cache, places, read)?,
+            };
             note(read, &observation);
             reads.push((read.clone(), observation.observed));
         }
@@ -131,9 +143,8 @@ impl Observer<'_> {
             dependencies: dependencies.to_vec(),
             reads,
             env: self.env_parts(set, soft),
-            checkout: set
-                .takes_path
-                .then(|| self.places.checkout.to_string_lossy().into_owned()),
+            checkout: real.checkout.as_ref().map(|moved| moved.real.clone()),
+            places: real.named(),
         })
     }
 

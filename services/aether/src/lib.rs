@@ -8,6 +8,7 @@
 mod aether;
 mod afterwards;
 mod blobs;
+mod by_path;
 mod cause;
 mod context;
 mod deliver;
@@ -28,9 +29,12 @@ mod keys;
 mod memo;
 mod narrate;
 mod observe;
+mod out_dirs;
+mod own_directory;
 mod payload;
 mod prepare;
 mod readsets;
+mod real_places;
 mod report;
 mod resolve;
 mod schedule;
@@ -42,6 +46,7 @@ mod sight;
 mod slots;
 mod sources;
 mod spec;
+mod staging;
 mod statcache;
 #[cfg(test)]
 mod tests;

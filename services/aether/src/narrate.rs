@@ -111,6 +111,7 @@ impl Narrator {
                     inputs: None,
                     again: Vec::new(),
                     unpublished: None,
+                    fixed_places: Vec::new(),
                     unseen: Vec::new(),
                     outputs: BTreeMap::new(),
                     unstable: BTreeSet::new(),
@@ -151,7 +152,7 @@ impl Narrator {
         let action = &mut self.actions[unit];
         if action.reason.is_none() {
             action.reason = Some(
-                match (miss.takes_path, miss.known) {
+                match (miss.taken.any(), miss.known) {
                     (true, _) => "path",
                     (false, true) => "changed",
                     (false, false) => "new",
@@ -215,6 +216,7 @@ impl Narrator {
         action.key = finished.key.map(|key| key.to_string());
         action.duration_ms = finished.payload.duration_ms;
         action.unstable.clone_from(&finished.unstable);
+        action.fixed_places.clone_from(&finished.payload.left);
         if outcome == ActionOutcome::Built {
             action.parts.clone_from(&finished.parts);
             let parts = finished.parts.as_ref();
@@ -228,7 +230,7 @@ impl Narrator {
                 .map(|output| (output.name.clone(), output.blob.digest.to_string()))
                 .collect();
         }
-        if finished.payload.takes_path && outcome == ActionOutcome::Built {
+        if finished.payload.taken.any() && outcome == ActionOutcome::Built {
             action.reason = Some("path".to_owned());
         }
         if outcome == ActionOutcome::Hit {
@@ -257,6 +259,17 @@ impl Narrator {
     ) -> ServiceResult<()> {
         let this = &context.plan.units[unit];
         let package = &context.plan.packages[this.package];
+        for place in &finished.payload.left {
+            // Whoever's it is: a program of this build will not find what it looks for.
+            let text = format!(
+                "{}@{}: {place} is in what this leaves, where nothing is when a program runs: a \
+                 file that a build script wrote says so\n\
+                 let it write paths relative to `OUT_DIR`, or pass the path on with \
+                 `cargo::rustc-env`",
+                package.name, package.version
+            );
+            self.teller.message(MessageLevel::Warning, text).await?;
+        }
         if !package.is_local {
             return Ok(());
         }

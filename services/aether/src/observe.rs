@@ -33,6 +33,14 @@ pub(crate) struct Places {
 }
 
 impl Places {
+    /// Those of actions that find the checkout where it really is.
+    pub(crate) fn at_real_checkout(&self) -> Self {
+        Self {
+            sight: self.sight.as_ref().map(Sight::at_real_place),
+            ..self.clone()
+        }
+    }
+
     /// A read's path on this host.
     pub(crate) fn host_path(&self, place: &ReadPlace) -> PathBuf {
         match place {

@@ -3,11 +3,14 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use vx_core::digest::Digest;
+use vx_core::readset::TakenIn;
 use vx_core::result::{ActionResult, OutputForm};
 use vx_plan::BuildOutput;
 
+use crate::real_places::Held;
+
 /// Layout of [`Payload`]; a result of another version is no hit.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// The name under which a build script's `OUT_DIR` is collected.
 pub(crate) const OUT_DIR: &str = "out_dir";
@@ -20,22 +23,22 @@ pub(crate) struct Payload {
     pub(crate) duration_ms: u64,
     /// What a build script said.
     pub(crate) build_output: Option<BuildOutput>,
-    /// Whether outputs hold the checkout's place.
-    pub(crate) takes_path: bool,
+    /// Which places it had as they really are, because its outputs hold them.
+    pub(crate) taken: TakenIn,
+    /// Real places that its outputs hold, with what was linked.
+    pub(crate) holds: Vec<Held>,
+    /// Fixed places that its outputs hold nevertheless: files that a build script wrote say so.
+    pub(crate) left: Vec<String>,
 }
 
 impl Payload {
     /// A payload of today's version.
-    pub(crate) fn new(
-        duration_ms: u64,
-        build_output: Option<BuildOutput>,
-        takes_path: bool,
-    ) -> Self {
+    pub(crate) fn new(duration_ms: u64, build_output: Option<BuildOutput>) -> Self {
         Self {
             version: VERSION,
             duration_ms,
             build_output,
-            takes_path,
+            ..Self::default()
         }
     }
 
@@ -97,7 +100,7 @@ mod tests {
             outputs: Vec::new(),
             payload: Bytes::new(),
         };
-        let quiet = Payload::new(1, Some(BuildOutput::default()), false);
+        let quiet = Payload::new(1, Some(BuildOutput::default()));
         let mut loud = quiet.clone();
         loud.build_output.as_mut().unwrap().warnings = vec!["!".to_owned()];
         let mut other = quiet.clone();

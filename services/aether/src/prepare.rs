@@ -238,6 +238,7 @@ impl Preparer {
                             _ => workspace.cargo_home.join("registry/cache").join(file_name),
                         },
                         checksum: checksum.clone(),
+                        unpacked: vx_plan::unpacked(&workspace, &plan, index).unwrap_or_default(),
                     },
                     (PackageRoot::Tree { .. }, Some(HostSource::Directory(path))) => {
                         let observed = tree(&cache, &places, &path)?;

@@ -4,18 +4,41 @@
 //! well. Reads of immutable packages and of other actions' outputs are left out: their
 //! identities enter the key by themselves.
 
-use vx_core::RelPath;
 use vx_core::places::{self, below};
 use vx_core::readset::{Observed, Read, ReadKind, ReadPlace, ReadSet, Seen, Trace};
+use vx_core::{ActionSpec, RelPath};
 use vx_plan::{BuildOutput, DepInfo};
 
 use crate::observe::Observation;
 
-/// The read set of a compile that ran in `cwd` and found the checkout at `checkout`.
-pub(crate) fn of_compile(checkout: &str, cwd: &str, dep_info: &DepInfo) -> ReadSet {
+/// Where an action found what a path can lead to.
+#[derive(Clone, Copy)]
+pub(crate) struct Root<'a> {
+    /// The checkout's place.
+    pub(crate) checkout: &'a str,
+    /// The working directory.
+    pub(crate) cwd: &'a str,
+    /// Places outside of [`places::ROOT`] that hold inputs.
+    pub(crate) inputs: &'a [String],
+}
+
+impl<'a> Root<'a> {
+    /// That of an action.
+    pub(crate) fn of(spec: &'a ActionSpec) -> Self {
+        let checkout = spec.checkout.as_ref();
+        Self {
+            checkout: checkout.map_or(places::CHECKOUT, |checkout| &checkout.at),
+            cwd: &spec.cwd,
+            inputs: &spec.real_places,
+        }
+    }
+}
+
+/// The read set of a compile.
+pub(crate) fn of_compile(root: Root<'_>, dep_info: &DepInfo) -> ReadSet {
     let mut set = ReadSet::default();
     let files = dep_info.files.iter();
-    let places = files.filter_map(|file| place_of(checkout, &resolve(cwd, file)));
+    let places = files.filter_map(|file| place_of(root, file));
     set.reads.extend(places.map(|place| Read {
         place,
         kind: ReadKind::Content,
@@ -28,13 +51,13 @@ pub(crate) fn of_compile(checkout: &str, cwd: &str, dep_info: &DepInfo) -> ReadS
 ///
 /// One that names nothing is run by cargo whenever its package changes; what it was seen to
 /// read says it better.
-pub(crate) fn of_build_script(checkout: &str, cwd: &str, output: &BuildOutput) -> ReadSet {
+pub(crate) fn of_build_script(root: Root<'_>, output: &BuildOutput) -> ReadSet {
     let mut set = ReadSet {
         env: output.rerun_if_env_changed.clone(),
         ..ReadSet::default()
     };
     for path in &output.rerun_if_changed {
-        if let Some(place) = place_of(checkout, &resolve(cwd, path)) {
+        if let Some(place) = place_of(root, path) {
             set.reads.push(Read {
                 place,
                 kind: ReadKind::Tree,
@@ -118,22 +141,35 @@ fn resolve(cwd: &str, path: &str) -> String {
 
 /// Where a path of the isolation root is to be observed; `None` for what enters the key
 /// otherwise.
-fn place_of(checkout: &str, path: &str) -> Option<ReadPlace> {
-    if let Some(below) = below(path, checkout) {
+fn place_of(root: Root<'_>, path: &str) -> Option<ReadPlace> {
+    let path = resolve(root.cwd, path);
+    let lies_in = |place: &str| below(&path, place).is_some();
+    if root.inputs.iter().any(|place| lies_in(place)) {
+        return None;
+    }
+    if let Some(below) = below(&path, root.checkout) {
         return RelPath::new(below).ok().map(ReadPlace::Checkout);
     }
     // The rest of vx's places hold inputs and outputs; `/tmp`, `/dev` and `/proc` are the
     // action's own.
     let private = [places::ROOT, "/tmp", "/proc", "/dev"];
-    if private.iter().any(|place| below(path, place).is_some()) {
+    if private.into_iter().any(lies_in) {
         return None;
     }
-    Some(ReadPlace::Host(path.to_owned()))
+    Some(ReadPlace::Host(path))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn root<'a>(cwd: &'a str, inputs: &'a [String]) -> Root<'a> {
+        Root {
+            checkout: "/vx/ws",
+            cwd,
+            inputs,
+        }
+    }
 
     fn checkout(path: &str) -> ReadPlace {
         ReadPlace::Checkout(RelPath::new(path).unwrap())
@@ -151,7 +187,7 @@ mod tests {
             ],
             env: vec![("FOO".to_owned(), None)],
         };
-        let set = of_compile("/vx/ws", "/vx/ws/crate", &dep_info);
+        let set = of_compile(root("/vx/ws/crate", &[]), &dep_info);
         let places: Vec<_> = set.reads.iter().map(|read| read.place.clone()).collect();
         assert_eq!(
             places,
@@ -167,11 +203,21 @@ mod tests {
 
     #[test]
     fn names_that_only_begin_like_a_place_are_the_hosts() {
+        let place_of = |path: &str| place_of(root("/", &[]), path);
         assert_eq!(
-            place_of("/vx/ws", "/vxother/x"),
+            place_of("/vxother/x"),
             Some(ReadPlace::Host("/vxother/x".to_owned()))
         );
-        assert_eq!(place_of("/vx/ws", "/vx/registry/a/b/c.rs"), None);
-        assert_eq!(place_of("/vx/ws", "/vx/ws"), Some(checkout("")));
+        assert_eq!(place_of("/vx/registry/a/b/c.rs"), None);
+        assert_eq!(place_of("/vx/ws"), Some(checkout("")));
+    }
+
+    #[test]
+    fn inputs_that_lie_in_the_checkout_are_no_part_of_it() {
+        let inputs = ["/vx/ws/.vx".to_owned(), "/home/me/p-1.0.0".to_owned()];
+        let root = root("/", &inputs);
+        assert_eq!(place_of(root, "/vx/ws/.vx/build/x/out/a.rs"), None);
+        assert_eq!(place_of(root, "/home/me/p-1.0.0/src/lib.rs"), None);
+        assert_eq!(place_of(root, "/vx/ws/.vxx"), Some(checkout(".vxx")));
     }
 }

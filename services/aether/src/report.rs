@@ -86,6 +86,9 @@ pub(crate) struct ActionReport {
     /// Why its result serves this build alone, if so.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) unpublished: Option<String>,
+    /// Fixed places that its outputs hold, where nothing is outside of actions.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) fixed_places: Vec<String>,
     /// Variables of the caller's that it was not given and that it named when it failed.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) unseen: Vec<String>,

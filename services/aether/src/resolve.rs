@@ -7,7 +7,7 @@ use bytes::Bytes;
 use vx_core::digest::Digest;
 use vx_core::error::{ServiceError, ServiceResult};
 use vx_core::key::{ActionKey, RecordName, StaticDigest};
-use vx_core::readset::ReadSet;
+use vx_core::readset::{ReadSet, TakenIn};
 use vx_core::service::{MAX_BATCH, Results};
 
 use crate::cause::Cause;
@@ -17,6 +17,7 @@ use crate::given::Given;
 use crate::graph::Need;
 use crate::keys::{DependencyPart, KeyParts};
 use crate::payload::Payload;
+use crate::real_places::RealPlaces;
 
 /// The name under which it is noted why runs of an action were found to differ.
 pub(crate) fn unstable_name(static_digest: StaticDigest) -> RecordName {
@@ -39,8 +40,8 @@ pub(crate) struct Miss {
     pub(crate) fingerprint: Digest,
     /// Whether the action, or one that differs only in what it read, ran before.
     pub(crate) known: bool,
-    /// Whether an earlier run took in its checkout's path.
-    pub(crate) takes_path: bool,
+    /// What earlier runs took in.
+    pub(crate) taken: TakenIn,
 }
 
 struct Candidate {
@@ -159,6 +160,7 @@ fn observe(
                 dependencies,
                 set,
                 soft,
+                &RealPlaces::of(context, unit, set.taken),
                 |_, _| {},
             )
         });
@@ -193,7 +195,9 @@ fn miss(
             .flat_map(|set| set.env.iter().cloned())
             .collect(),
         known: !sets.is_empty(),
-        takes_path: sets.iter().any(|set| set.takes_path),
+        taken: sets
+            .iter()
+            .fold(TakenIn::default(), |taken, set| taken.and(set.taken)),
         fingerprint: Digest::of_value(
             "vx fingerprint 1",
             &(context.graph.statics[unit], &dependencies, expected),

@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 use vx_core::error::{ServiceError, ServiceResult};
 use vx_core::orchestrator::ActionOutcome;
+use vx_core::readset::TakenIn;
 use vx_core::{Digest, Output};
 
 use self::events::{Event, forward};
@@ -23,9 +24,9 @@ use crate::execute::{self, ExecutionEnd, Job, Prerequisite};
 use crate::graph::Need;
 use crate::inflight::Handle;
 use crate::narrate::Narrator;
+use crate::real_places::sees_checkout;
 use crate::resolve::{Miss, Resolution, resolve};
 use crate::session::Sessions;
-use crate::spec::CheckoutPlace;
 
 /// How often one action may go back to waiting: each loss or change is answered by one more
 /// try, and a store that loses everything must not keep a build going for ever.
@@ -184,7 +185,7 @@ impl<'a> Scheduler<'a> {
             context: Arc::clone(&self.context),
             unit,
             used: self.units[unit].used.clone(),
-            place: place(parts.is_some_and(|parts| parts.checkout.is_some())),
+            taken: finished.map_or(TakenIn::default(), |finished| finished.payload.taken),
             env_names: parts
                 .iter()
                 .flat_map(|parts| parts.env.iter().map(|(name, _)| name.clone()))
@@ -298,7 +299,7 @@ impl<'a> Scheduler<'a> {
             context: Arc::clone(&self.context),
             unit,
             used: self.units[unit].used.clone(),
-            place: place(miss.takes_path || self.is_told_the_place(unit)),
+            taken: miss.taken.and(self.told_places(unit)),
             env_names: miss.env_names,
             prerequisites: self.prerequisites(unit),
             fingerprint,
@@ -330,19 +331,19 @@ impl<'a> Scheduler<'a> {
         });
     }
 
-    /// Whether a build script told a unit where the checkout really is: what it named, such as a
+    /// Where the checkout really is, if a build script told a unit that: what it named, such as a
     /// file that generated code includes, is not at the fixed place.
-    fn is_told_the_place(&self, unit: usize) -> bool {
-        let told = |used: &Used| {
-            matches!(
-                used,
-                Used::Run {
-                    names_place: true,
-                    ..
-                }
-            )
-        };
-        self.units[unit].used.iter().any(|(_, used)| told(used))
+    fn told_places(&self, unit: usize) -> TakenIn {
+        let told = self.units[unit].used.iter().any(|(_, used)| {
+            let Used::Run { names_place, .. } = used else {
+                return false;
+            };
+            *names_place
+        });
+        TakenIn {
+            checkout: told && sees_checkout(&self.context, unit),
+            ..TakenIn::default()
+        }
     }
 
     /// Executions whose metadata a unit was started on.
@@ -510,7 +511,7 @@ impl<'a> Scheduler<'a> {
 /// What cargo's configuration says in a build script's place.
 fn overridden_run(context: &BuildContext, unit: usize) -> Finished {
     let output = context.plan.units[unit].overridden.clone();
-    let payload = crate::payload::Payload::new(0, output, false);
+    let payload = crate::payload::Payload::new(0, output);
     Finished {
         key: None,
         parts: None,
@@ -521,13 +522,5 @@ fn overridden_run(context: &BuildContext, unit: usize) -> Finished {
         payload,
         again: Vec::new(),
         unstable: BTreeSet::new(),
-    }
-}
-
-fn place(is_real: bool) -> CheckoutPlace {
-    if is_real {
-        CheckoutPlace::Real
-    } else {
-        CheckoutPlace::Fixed
     }
 }

@@ -10,6 +10,10 @@ use vx_core::readset::ReadPlace;
 
 use crate::statcache::Stamp;
 
+/// How many entries of a checkout are looked at for links when something failed: a few
+/// milliseconds.
+const MOST_ENTRIES: usize = 20_000;
+
 /// The parts of the host that actions of one build see.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Sight {
@@ -21,6 +25,8 @@ pub(crate) struct Sight {
     links: Vec<(String, PathBuf)>,
     /// Declared paths that some action sees.
     declared: Vec<String>,
+    /// Whether they find the checkout where it really is.
+    at_real_place: bool,
 }
 
 /// How something is found.
@@ -53,7 +59,53 @@ impl Sight {
                 .map(|path| ((*path).to_owned(), real(Path::new(path))))
                 .collect(),
             declared,
+            at_real_place: false,
         }
+    }
+
+    /// That of actions which find the checkout where it really is.
+    pub(crate) fn at_real_place(&self) -> Self {
+        Self {
+            at_real_place: true,
+            ..self.clone()
+        }
+    }
+
+    /// Whether a place is reached through a link that names the checkout by its path, so that
+    /// only actions find it that find the checkout there.
+    pub(crate) fn is_by_path(&self, place: &ReadPlace) -> bool {
+        let found = self.of(place);
+        !found.shown && !self.at_real_place && self.at_real_place().of(place).shown
+    }
+
+    /// Whether there are such links in the checkout, as far as that can be told: below these
+    /// directories, relative to the checkout, and then below all of it.
+    pub(crate) fn has_links_by_path(&self, first: &[&str]) -> bool {
+        let mut pending: Vec<PathBuf> = vec![self.checkout.clone()];
+        pending.extend(first.iter().map(|directory| self.checkout.join(directory)));
+        let mut looked_at = 0;
+        while let Some(directory) = pending.pop() {
+            for entry in fs::read_dir(&directory).into_iter().flatten().flatten() {
+                looked_at += 1;
+                if looked_at > MOST_ENTRIES {
+                    return false;
+                }
+                let path = entry.path();
+                match entry.file_type() {
+                    Ok(kind) if kind.is_symlink() && self.leads_by_its_path(&path) => return true,
+                    Ok(kind) if kind.is_dir() && !self.is_hidden(&path) => pending.push(path),
+                    _ => {}
+                }
+            }
+        }
+        false
+    }
+
+    fn is_hidden(&self, path: &Path) -> bool {
+        path.strip_prefix(&self.checkout).is_ok_and(|inside| {
+            let hidden = |hidden: &RelPath| inside.starts_with(hidden.as_str());
+            self.hidden.iter().any(hidden) || inside.ends_with(".git")
+        })
     }
 
     /// How an action finds what is at a place.
@@ -96,7 +148,8 @@ impl Sight {
         };
         if let Ok(inside) = real.strip_prefix(&self.checkout) {
             let hidden = |hidden: &RelPath| inside.starts_with(hidden.as_str());
-            return !self.hidden.iter().any(hidden) && !self.leads_by_its_path(path);
+            return !self.hidden.iter().any(hidden)
+                && (self.at_real_place || !self.leads_by_its_path(path));
         }
         let host = places::HOST.iter().map(Path::new);
         host.chain(self.links.iter().map(|(_, real)| real.as_path()))
@@ -113,8 +166,8 @@ impl Sight {
         PathBuf::from(path)
     }
 
-    /// Whether a link on the way names the checkout by its absolute path, where no action
-    /// finds it.
+    /// Whether a link on the way names the checkout by its absolute path, where only actions
+    /// that took it in find it.
     fn leads_by_its_path(&self, path: &Path) -> bool {
         path.ancestors()
             .filter_map(|ancestor| fs::read_link(ancestor).ok())
@@ -161,5 +214,13 @@ mod tests {
             assert!(!shows(path), "{path}");
         }
         assert!(sight.of(&ReadPlace::Host("/bin/sh".to_owned())).shown);
+        let place = |path: &str| ReadPlace::Checkout(RelPath::new(path).unwrap());
+        let by_path = |path: &str| sight.is_by_path(&place(path));
+        assert!(by_path("absolute"));
+        assert!(!by_path("out") && !by_path("inside") && !by_path("none"));
+        assert!(sight.at_real_place().of(&place("absolute")).shown);
+        assert!(sight.has_links_by_path(&["target"]));
+        fs::remove_file(root.join("absolute")).unwrap();
+        assert!(!sight.has_links_by_path(&[]));
     }
 }

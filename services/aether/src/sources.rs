@@ -25,6 +25,8 @@ pub(crate) enum Source {
         path: PathBuf,
         /// In hex.
         checksum: String,
+        /// Where cargo unpacks it.
+        unpacked: PathBuf,
     },
     /// A directory, and the digest of what was observed in it.
     Tree {
@@ -46,6 +48,14 @@ impl Source {
     fn path(&self) -> &Path {
         match self {
             Self::Archive { path, .. } | Self::Tree { path, .. } => path,
+        }
+    }
+
+    /// The directory in which the package, or the repository it is of, lies unpacked.
+    pub(crate) fn unpacked(&self) -> &Path {
+        match self {
+            Self::Archive { unpacked, .. } => unpacked,
+            Self::Tree { path, .. } => path,
         }
     }
 
@@ -80,6 +90,15 @@ pub(crate) enum SourceError {
     Read {
         /// Where and why.
         reason: String,
+    },
+    /// It has to be where it really is, and is not there.
+    #[error(
+        "a package holds its own path, and is not in {}\n\
+         run `cargo fetch` in the workspace, then build again", path.display()
+    )]
+    Unpacked {
+        /// Where cargo unpacks it.
+        path: PathBuf,
     },
     /// The archive is not what the lock file says.
     #[error(

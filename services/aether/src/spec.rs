@@ -1,21 +1,27 @@
 //! From a unit whose dependencies are there to what the executor is asked to run.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 
 use vx_core::action::{
     ActionSpec, CheckoutMode, CheckoutMount, Collect, CollectForm, FileInput, MessageFormat,
     PackageInput, TreeInput, Watch,
 };
+use vx_core::readset::TakenIn;
 use vx_core::{Digest, places};
-use vx_plan::{CompileInputs, Declared, Mode, PackageRoot, Plan, TargetKind};
+use vx_plan::{CompileInputs, Declared, Mode, Plan, TargetKind};
 
 use crate::context::BuildContext;
 use crate::dependency::Used;
 use crate::environment;
 use crate::graph::{Need, Role};
+use crate::own_directory;
 use crate::payload::OUT_DIR;
+use crate::real_places::{
+    Held, RealPlaces, held_by_programs, is_local, markers, package_place, sees_checkout,
+};
 use crate::session::Session;
-use crate::sources::SourceError;
+use crate::sources::{Source, SourceError};
 
 /// A unit's action and the archives it needs.
 pub(crate) struct Prepared {
@@ -25,45 +31,30 @@ pub(crate) struct Prepared {
     pub(crate) given: BTreeSet<String>,
     /// Packed packages among the inputs.
     pub(crate) archives: BTreeSet<Digest>,
+    /// What each of its markers stands for.
+    pub(crate) looks_for: Vec<TakenIn>,
 }
 
-/// Where an action finds the checkout.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum CheckoutPlace {
-    /// At [`places::CHECKOUT`], so that it can't learn where the checkout is.
-    Fixed,
-    /// Where it really is: for what took its path in. The path is part of the key.
-    Real,
-}
-
-impl CheckoutPlace {
-    /// The path in the isolation root, for a checkout that is at `host`.
-    pub(crate) fn at(self, host: &str) -> &str {
-        match self {
-            Self::Fixed => places::CHECKOUT,
-            Self::Real => host,
-        }
-    }
-}
-
-/// Makes a unit's action, with what is used of its dependencies.
+/// Makes a unit's action, with what is used of its dependencies, and what it has where that
+/// really is.
 ///
 /// # Errors
-/// When sources of a package can't be put into the store.
+/// When sources of a package can't be put into the store, or are not where they have to be.
 pub(crate) async fn prepare(
     context: &BuildContext,
     session: &dyn Session,
     unit: usize,
     used: &[(Need, Used)],
     learned: &BTreeMap<String, String>,
-    place: CheckoutPlace,
+    taken: TakenIn,
 ) -> Result<Prepared, SourceError> {
     let plan = &context.plan;
     let this = &plan.units[unit];
     let package = &plan.packages[this.package];
     let host_checkout = context.places.checkout.to_string_lossy().into_owned();
+    let real = RealPlaces::of(context, unit, taken);
     let mut inputs = CompileInputs {
-        checkout: (place == CheckoutPlace::Real).then(|| host_checkout.clone()),
+        moved: real.moved(),
         ..CompileInputs::default()
     };
     for (need, used) in used {
@@ -91,34 +82,23 @@ pub(crate) async fn prepare(
         )
         .collect();
 
+    let held = held_by_programs(used);
     let mut packages = Vec::new();
     let mut archives = BTreeSet::new();
-    for index in visible_packages(plan, unit) {
-        let (Some(source), Some(place)) = (
-            context.package_sources.get(&index),
-            package_place(&plan.packages[index].root),
-        ) else {
-            continue;
-        };
-        if packages
-            .iter()
-            .any(|input: &PackageInput| input.at == place)
-        {
-            continue;
-        }
+    for (at, source) in shown_packages(context, unit, &real, &held) {
         let archive = context.shared.sources.ensure(session, source).await?;
         archives.insert(archive);
         packages.push(PackageInput {
-            at: place,
+            at,
             archive,
             format: source.format(),
         });
     }
 
-    let local = matches!(package.root, PackageRoot::Checkout { .. });
+    let local = is_local(&package.root);
     let tools = vx_plan::tools(plan, unit);
-    let is_in_checkout = |tool: &&str| places::below(tool, places::CHECKOUT).is_some();
-    let sees_checkout = local || tools.iter().any(is_in_checkout);
+    let (looks_for, markers) = markers(context, unit, taken).into_iter().unzip();
+    let trees = trees(context, unit, used, &real, &held);
     let mut declared = declared(plan, unit);
     if local && this.mode == Mode::RunBuildScript {
         declared
@@ -140,28 +120,28 @@ pub(crate) async fn prepare(
         env: environment::whole(invocation.env, &allowed, learned),
         cwd: invocation.cwd,
         toolchain: context.places.sysroot.to_string_lossy().into_owned(),
-        checkout: sees_checkout.then(|| CheckoutMount {
-            at: place.at(&host_checkout).to_owned(),
-            host: host_checkout.clone(),
+        checkout: sees_checkout(context, unit).then(|| CheckoutMount {
+            at: match &real.checkout {
+                Some(moved) => moved.real.clone(),
+                None => places::CHECKOUT.to_owned(),
+            },
+            host: host_checkout,
             hidden: context.places.hidden.clone(),
             mode: match this.mode {
                 Mode::Compile => CheckoutMode::ReadOnly,
                 Mode::RunBuildScript => CheckoutMode::PrivateLayer,
             },
         }),
+        real_places: shown_places(context, &packages, &trees)?,
         packages,
         files: files(used),
-        trees: trees(context, unit, used),
+        trees,
         collect: vec![collect(context, unit)],
         messages: match this.mode {
             Mode::Compile => MessageFormat::RustcJson,
             Mode::RunBuildScript => MessageFormat::Plain,
         },
-        marker: if local && place == CheckoutPlace::Fixed {
-            places::CHECKOUT.to_owned()
-        } else {
-            String::new()
-        },
+        markers,
         watch: watch(plan, unit, &inputs),
         host_paths: declared.paths,
         network: declared.network,
@@ -170,7 +150,61 @@ pub(crate) async fn prepare(
         spec,
         given,
         archives,
+        looks_for,
     })
+}
+
+/// Packages whose sources an action sees, each with its place: its own, and those that what it
+/// runs looks for where they really are.
+fn shown_packages<'a>(
+    context: &'a BuildContext,
+    unit: usize,
+    real: &RealPlaces,
+    held: &[&Held],
+) -> BTreeMap<String, &'a Source> {
+    let plan = &context.plan;
+    let source = |index: usize| context.package_sources.get(&index);
+    let mut shown = BTreeMap::new();
+    for index in visible_packages(plan, unit) {
+        let place = package_place(&plan.packages[index].root);
+        if let (Some(place), Some(source)) = (place, source(index)) {
+            let moved = real.package.iter().find(|moved| moved.fixed == place);
+            shown.insert(moved.map_or(place, |moved| moved.real.clone()), source);
+        }
+    }
+    for one in held {
+        let Held::Package { place, at, .. } = one else {
+            continue;
+        };
+        let has_place = |index: &usize| {
+            package_place(&plan.packages[*index].root).as_deref() == Some(place.as_str())
+        };
+        if let Some(source) = (0..plan.packages.len()).find(has_place).and_then(source) {
+            shown.insert(at.clone(), source);
+        }
+    }
+    shown
+}
+
+/// Places of the host's in whose stead an action finds inputs.
+fn shown_places(
+    context: &BuildContext,
+    packages: &[PackageInput],
+    trees: &[TreeInput],
+) -> Result<Vec<String>, SourceError> {
+    let is_real = |at: &str| places::below(at, places::ROOT).is_none();
+    let mut shown = Vec::new();
+    for package in packages.iter().filter(|package| is_real(&package.at)) {
+        let path = PathBuf::from(&package.at);
+        if !path.is_dir() {
+            return Err(SourceError::Unpacked { path });
+        }
+        shown.push(package.at.clone());
+    }
+    if trees.iter().any(|tree| is_real(&tree.at)) {
+        shown.push(own_directory::path(context).to_string_lossy().into_owned());
+    }
+    Ok(shown)
 }
 
 /// Packages whose sources an action sees: its own, and for a build script's run those the
@@ -184,18 +218,12 @@ pub(crate) fn visible_packages(plan: &Plan, unit: usize) -> BTreeSet<usize> {
     packages
 }
 
-/// Where a package is mounted, unless it is part of the checkout.
-fn package_place(root: &PackageRoot) -> Option<String> {
-    match root {
-        PackageRoot::Checkout { .. } => None,
-        PackageRoot::Archive { place, .. } | PackageRoot::Tree { place, .. } => Some(place.clone()),
-    }
-}
-
 fn files(used: &[(Need, Used)]) -> Vec<FileInput> {
     let mut inputs = BTreeMap::new();
     for (need, used) in used {
-        let Used::Files(files) = used else { continue };
+        let Used::Files { files, .. } = used else {
+            continue;
+        };
         for file in files {
             inputs.insert(
                 file.place.clone(),
@@ -211,19 +239,34 @@ fn files(used: &[(Need, Used)]) -> Vec<FileInput> {
     inputs.into_values().collect()
 }
 
-fn trees(context: &BuildContext, unit: usize, used: &[(Need, Used)]) -> Vec<TreeInput> {
-    used.iter()
-        .filter_map(|(need, used)| match used {
-            Used::Run {
-                out_dir: Some(tree),
-                ..
-            } => Some(TreeInput {
-                at: vx_plan::out_dir(&context.plan, need.unit),
-                tree: *tree,
-                watched: context.graph.watches(unit, *need),
-            }),
-            _ => None,
-        })
+fn trees(
+    context: &BuildContext,
+    unit: usize,
+    used: &[(Need, Used)],
+    real: &RealPlaces,
+    held: &[&Held],
+) -> Vec<TreeInput> {
+    let mut trees = BTreeMap::new();
+    for (need, used) in used {
+        if let Used::Run {
+            out_dir: Some(tree),
+            ..
+        } = used
+        {
+            let place = vx_plan::out_dir(&context.plan, need.unit);
+            let moved = real.out_dir.iter().find(|moved| moved.fixed == place);
+            let at = moved.map_or(place, |moved| moved.real.clone());
+            trees.insert(at, (*tree, context.graph.watches(unit, *need)));
+        }
+    }
+    for one in held {
+        if let Held::OutDir { at, tree } = one {
+            trees.insert(at.clone(), (*tree, false));
+        }
+    }
+    trees
+        .into_iter()
+        .map(|(at, (tree, watched))| TreeInput { at, tree, watched })
         .collect()
 }
 
@@ -249,7 +292,7 @@ fn watch(plan: &Plan, unit: usize, inputs: &CompileInputs) -> Watch {
     let package = &plan.packages[plan.units[unit].package];
     if runs_foreign_code(plan, unit) || vx_plan::is_wrapped(plan, unit) || bundles(inputs) {
         Watch::Everything
-    } else if matches!(package.root, PackageRoot::Checkout { .. }) {
+    } else if is_local(&package.root) {
         Watch::Checkout
     } else {
         Watch::Nothing

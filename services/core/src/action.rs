@@ -73,7 +73,8 @@ pub enum Ingested {
 /// An immutable package, unpacked once by the executor and mounted read-only.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PackageInput {
-    /// Where in the root: an absolute path below [`crate::places::ROOT`].
+    /// Where in the root: an absolute path below [`crate::places::ROOT`], or one of
+    /// [`ActionSpec::real_places`].
     pub at: String,
     /// The packed blob.
     pub archive: Digest,
@@ -97,7 +98,8 @@ pub struct FileInput {
 /// A directory the action finds, read-only.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TreeInput {
-    /// Where in the root: an absolute path below [`crate::places::ROOT`].
+    /// Where in the root: an absolute path below [`crate::places::ROOT`] or one of
+    /// [`ActionSpec::real_places`].
     pub at: String,
     /// The encoded tree's blob.
     pub tree: Digest,
@@ -178,9 +180,9 @@ pub struct ActionSpec {
     pub collect: Vec<Collect>,
     /// What standard error holds.
     pub messages: MessageFormat,
-    /// Text to look for in what is collected and in standard output, debug sections aside:
-    /// the checkout's place. Empty for none.
-    pub marker: String,
+    /// What to look for in what is collected and in standard output: places it may have taken
+    /// in. At most [`MAX_MARKERS`].
+    pub markers: Vec<Marker>,
     /// What of its looks at paths is noted.
     pub watch: Watch,
     /// Further files and directories of the host that it finds, read-only, at their own
@@ -188,6 +190,43 @@ pub struct ActionSpec {
     pub host_paths: Vec<String>,
     /// Whether it may use the host's network, which the workspace declares.
     pub network: bool,
+    /// Directories by the host's paths in whose place it finds inputs: packages and trees lie
+    /// there, or below, as well as below [`crate::places::ROOT`]. What the host has there it does
+    /// not see.
+    pub real_places: Vec<String>,
+}
+
+/// The most texts that are looked for in one action's outputs.
+pub const MAX_MARKERS: usize = 8;
+
+/// A text to look for in outputs, debug sections aside.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Marker {
+    /// The text; not empty.
+    pub text: String,
+    /// Where it counts.
+    pub within: MarkerScope,
+    /// Whether the code may be there as bitcode alone, in which a text can start at any bit.
+    pub bitcode: bool,
+}
+
+/// Where a text counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum MarkerScope {
+    /// Anywhere.
+    Everything,
+    /// Of an archive only in what rustc compiled, and not in native objects that it bundles: C
+    /// compilers put paths of sources into messages.
+    Compiled,
+}
+
+/// A marker that was found.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Marked {
+    /// The output's name.
+    pub output: String,
+    /// Which marker: an index into the action's.
+    pub marker: usize,
 }
 
 /// Which stream a piece of output came from.
@@ -228,8 +267,8 @@ pub enum Execution {
         outputs: Vec<Output>,
         /// From the program's start to its end.
         duration: Duration,
-        /// Names of the outputs in which the action's marker was found.
-        marked: Vec<String>,
+        /// The outputs in which markers were found, sorted.
+        marked: Vec<Marked>,
         /// What it looked at, where that was asked for.
         trace: Option<Trace>,
     },

@@ -57,9 +57,38 @@ pub struct ReadSet {
     pub reads: Vec<Read>,
     /// The environment variables.
     pub env: Vec<String>,
-    /// Whether its outputs hold the checkout's place, so that the checkout's real path enters
-    /// the key.
-    pub takes_path: bool,
+    /// Which places its outputs hold, so that it ran where they really are and the real paths
+    /// enter the key.
+    pub taken: TakenIn,
+}
+
+/// Places that an action's outputs hold: whoever uses these looks for them there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct TakenIn {
+    /// The checkout's.
+    pub checkout: bool,
+    /// That of its package, which is no part of the checkout.
+    pub package: bool,
+    /// That of its `OUT_DIR`.
+    pub out_dir: bool,
+}
+
+impl TakenIn {
+    /// Whether there is any.
+    #[must_use]
+    pub fn any(self) -> bool {
+        self.checkout || self.package || self.out_dir
+    }
+
+    /// These and those.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            checkout: self.checkout || other.checkout,
+            package: self.package || other.package,
+            out_dir: self.out_dir || other.out_dir,
+        }
+    }
 }
 
 impl ReadSet {

@@ -1,7 +1,7 @@
 //! The run of a build script.
 
 use crate::environment;
-use crate::invocation::{CompileInputs, Invocation, at_checkout};
+use crate::invocation::{CompileInputs, Invocation, at_real_places};
 use crate::model::{Mode, Plan};
 use crate::needs::needs;
 use crate::outputs::build_script_program;
@@ -19,5 +19,5 @@ pub fn run_build_script(plan: &Plan, unit: usize, inputs: &CompileInputs) -> Inv
         env: environment::of_run(plan, unit, inputs),
         cwd: plan.packages[this.package].dir.clone(),
     };
-    at_checkout(invocation, inputs.checkout.as_deref())
+    at_real_places(invocation, &inputs.moved)
 }

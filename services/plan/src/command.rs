@@ -7,12 +7,12 @@ use vx_core::places;
 
 use crate::build_output::{BuildOutput, LinkArgTarget};
 use crate::environment;
-use crate::invocation::{CompileInputs, Invocation, at_checkout};
+use crate::invocation::{CompileInputs, Invocation, at_real_places};
 use crate::model::{Lto, Mode, Package, Plan, TargetKind, Unit, UnitDep};
 use crate::needs::own_build_script;
 use crate::outputs::{deps_dir, out_dir, outputs};
 use crate::paths::join;
-use crate::remap::remaps;
+use crate::remap::{of_out_dir, remaps};
 
 /// rustc in an isolation root.
 pub(crate) const RUSTC: &str = "/vx/toolchain/bin/rustc";
@@ -30,6 +30,7 @@ pub fn compile(plan: &Plan, unit: usize, inputs: &CompileInputs) -> Invocation {
     }
     // Before the user's flags, so that a remap of theirs comes last and wins.
     argv.extend(remaps(plan, package));
+    argv.extend(moved_out_dir(plan, this, inputs));
     argv.extend(this.rustflags.iter().cloned());
     build_script_args(plan, unit, inputs, &mut argv);
 
@@ -38,7 +39,14 @@ pub fn compile(plan: &Plan, unit: usize, inputs: &CompileInputs) -> Invocation {
         env: environment::of_compile(plan, unit, inputs),
         cwd: working_dir(plan, this, package),
     };
-    at_checkout(invocation, inputs.checkout.as_deref())
+    at_real_places(invocation, &inputs.moved)
+}
+
+/// The remap of an `OUT_DIR` that is where it really is: outputs name its files as they do
+/// otherwise. It comes after the checkout's, which may hold it.
+fn moved_out_dir(plan: &Plan, this: &Unit, inputs: &CompileInputs) -> Option<String> {
+    let place = out_dir(plan, own_build_script(plan, this)?);
+    inputs.moves(&place).then(|| of_out_dir(&place))
 }
 
 /// The workspace root for what lies below it, else the package's directory.

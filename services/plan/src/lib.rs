@@ -64,7 +64,7 @@ pub use outputs::{
     OutputFile, OutputKind, build_script_program, dep_info_name, out_dir, outputs, pipelined_output,
 };
 pub use parse_build_output::{parse_build_output, parse_failed_output};
-pub use paths::{HostSource, package_files};
+pub use paths::{HostSource, package_files, unpacked};
 pub use plan::{memo_static, messages, plan};
 pub use request::{PlanRequest, Selection, plan_env};
 pub use static_part::{soft_env, static_part};

@@ -93,6 +93,22 @@ pub(crate) fn replace_path(text: &str, from: &str, to: &str) -> String {
     out
 }
 
+/// Replaces one of vx's own places wherever it stands whole: nothing else is named like that,
+/// so whatever is before it is no objection.
+pub(crate) fn replace_place(text: &str, from: &str, to: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find(from) {
+        let tail = &rest[at + from.len()..];
+        let in_name = |char: char| char.is_alphanumeric() || matches!(char, '-' | '_' | '.');
+        out.push_str(&rest[..at]);
+        out.push_str(if tail.starts_with(in_name) { from } else { to });
+        rest = tail;
+    }
+    out.push_str(rest);
+    out
+}
+
 /// Where a package's files are on the host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum HostSource {
@@ -123,6 +139,31 @@ pub fn package_files(workspace: &Workspace, plan: &Plan, package: usize) -> Opti
     }
 }
 
+/// Where a package that is no part of the checkout lies unpacked on the host, with the whole of
+/// its repository; where it would lie, if it does not (any more).
+pub fn unpacked(workspace: &Workspace, plan: &Plan, package: usize) -> Option<PathBuf> {
+    let this = &plan.packages[package];
+    let found_at = workspace.host_paths(&this.found_at).into_iter().next()?;
+    match &this.root {
+        PackageRoot::Checkout { .. } => None,
+        PackageRoot::Tree { subdir, .. } => {
+            let depth = Path::new(subdir).components().count();
+            Some(found_at.ancestors().nth(depth)?.to_owned())
+        }
+        PackageRoot::Archive { .. } => {
+            let elsewhere = || {
+                let name = found_at.file_name()?;
+                let indices = std::fs::read_dir(workspace.cargo_home.join("registry/src")).ok()?;
+                let mut paths = indices.flatten().map(|index| index.path().join(name));
+                paths.find(|path| path.is_dir())
+            };
+            let there = found_at.is_dir();
+            let found = if there { None } else { elsewhere() };
+            Some(found.unwrap_or(found_at))
+        }
+    }
+}
+
 /// `registry/src/<index>/<package>` and `registry/cache/<index>/<package>.crate` go together;
 /// another cargo may name the index otherwise.
 fn archive(workspace: &Workspace, unpacked: &Path, file_name: &str) -> Option<PathBuf> {
@@ -142,6 +183,23 @@ fn archive(workspace: &Workspace, unpacked: &Path, file_name: &str) -> Option<Pa
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn vxs_own_places_are_replaced_wherever_they_are_whole() {
+        let replace = |text: &str| replace_place(text, "/vx/target/a-1/out", "/ws/.vx/a-1/out");
+        for (text, expected) in [
+            ("/vx/target/a-1/out", "/ws/.vx/a-1/out"),
+            (
+                "sqlite:///vx/target/a-1/out/x.db",
+                "sqlite:///ws/.vx/a-1/out/x.db",
+            ),
+            ("-L/vx/target/a-1/out:x", "-L/ws/.vx/a-1/out:x"),
+            ("/vx/target/a-1/output", "/vx/target/a-1/output"),
+            ("/vx/target/a-1", "/vx/target/a-1"),
+        ] {
+            assert_eq!(replace(text), expected);
+        }
+    }
 
     #[test]
     fn whole_directories_are_replaced() {

@@ -49,6 +49,12 @@ pub(crate) fn remaps(plan: &Plan, package: &Package) -> Vec<String> {
         .collect()
 }
 
+/// The flag for an `OUT_DIR` by itself.
+pub(crate) fn of_out_dir(place: &str) -> String {
+    let below = places::below(place, places::TARGET).unwrap_or_default();
+    format!("--remap-path-prefix={place}={}", join(BUILD_DIR, below))
+}
+
 fn last(place: &str) -> &str {
     place.rsplit('/').next().unwrap_or(place)
 }

@@ -84,10 +84,11 @@ fn action(checkout: &Path, mode: Option<CheckoutMode>) -> ActionSpec {
             form: CollectForm::Files,
         }],
         messages: MessageFormat::RustcJson,
-        marker: String::new(),
+        markers: Vec::new(),
         watch: Watch::Nothing,
         host_paths: Vec::new(),
         network: false,
+        real_places: Vec::new(),
     }
 }
 

@@ -15,6 +15,7 @@ use vx_core::{Collect, CollectForm, Observer, Output, OutputForm, RelPath, Tree}
 
 use crate::fault::{Stop, Tried, lost_task};
 use crate::ingest::{Found, Intake, Refused, Stamp, Stored, find, open_directory};
+use crate::marker::Marks;
 
 /// A directory to collect and where it lies on the host.
 #[derive(Clone)]
@@ -27,8 +28,8 @@ pub(crate) struct Collected {
 #[derive(Clone, Debug)]
 pub(crate) struct Kept {
     pub(crate) output: Output,
-    /// Whether the marker is in it.
-    pub(crate) marked: bool,
+    /// The markers that are in it.
+    pub(crate) marked: Marks,
 }
 
 /// Outputs that were stored while the program ran, by name, and what their files were then.
@@ -124,7 +125,8 @@ impl Collector {
         let (paths, found): (Vec<_>, Vec<_>) = files.into_iter().unzip();
         let executables: Vec<bool> = found.iter().map(|found: &Found| found.executable).collect();
         let stored = self.intake.files(found).await?;
-        let marked = stored.iter().any(|stored| stored.marked);
+        let mut marked = Marks::default();
+        stored.iter().for_each(|stored| marked.add(stored.marked));
         let files = paths.into_iter().zip(stored).zip(executables);
         entries.extend(files.map(|((path, stored), executable)| TreeEntry {
             path,

@@ -14,7 +14,7 @@ use vx_core::service::{MAX_BATCH, MAX_SMALL_BLOB};
 use vx_core::{Blob, Hasher, ServiceError, Store};
 
 use crate::fault::{Stop, Tried, lost_task};
-use crate::marker::{Marker, Search};
+use crate::marker::{Markers, Marks, Search};
 
 /// Read at a time: what streams fastest over a connection.
 const PIECE: usize = 256 * 1024;
@@ -150,15 +150,15 @@ pub(crate) fn open_directory(path: &std::path::Path) -> Result<Arc<OwnedFd>, Sto
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Stored {
     pub(crate) blob: Blob,
-    /// Whether the marker is in it.
-    pub(crate) marked: bool,
+    /// The markers that are in it.
+    pub(crate) marked: Marks,
 }
 
 /// Where outputs go, and what is looked for in them on the way.
 #[derive(Clone)]
 pub(crate) struct Intake {
     pub(crate) store: Arc<dyn Store>,
-    pub(crate) marker: Marker,
+    pub(crate) markers: Markers,
 }
 
 impl Intake {
@@ -210,7 +210,7 @@ impl Intake {
         if content.len() as u64 > MAX_SMALL_BLOB {
             return self.stream(Content::Bytes(content)).await;
         }
-        let marked = self.marker.is_in(&content);
+        let marked = self.markers.found_in(&content);
         let blob = self.small(vec![content]).await?;
         blob.first()
             .map(|blob| Stored {
@@ -224,7 +224,7 @@ impl Intake {
         if batch.is_empty() {
             return Ok(Vec::new());
         }
-        let marker = self.marker.clone();
+        let markers = self.markers.clone();
         let read = tokio::task::spawn_blocking(move || {
             batch
                 .into_iter()
@@ -235,7 +235,7 @@ impl Intake {
                         .take(MAX_SMALL_BLOB)
                         .read_to_end(&mut content)
                         .tried("read an output")?;
-                    let marked = marker.is_in(&content);
+                    let marked = markers.found_in(&content);
                     Ok(((index, marked), Bytes::from(content)))
                 })
                 .collect::<Result<Vec<_>, Stop>>()
@@ -263,7 +263,7 @@ impl Intake {
 
     async fn stream(&self, content: Content) -> Result<Stored, Stop> {
         let (pieces, mut received) = mpsc::channel(PIECES);
-        let search = self.marker.search();
+        let search = self.markers.search();
         let reader = tokio::task::spawn_blocking(move || read_pieces(content, &pieces, search));
         let mut writer = self.store.write().await?;
         while let Some(piece) = received.recv().await {

@@ -4,12 +4,20 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use vx_core::tree::{TreeEntry, TreeNode};
-use vx_core::{ActionSpec, Blob, CollectForm, RelPath, ServiceError, ServiceResult, Tree, places};
+use vx_core::{
+    ActionSpec, Blob, CollectForm, PathError, RelPath, ServiceError, ServiceResult, Tree, places,
+};
 
 use crate::guard::spec::{Bind, BindAccess};
 
 /// Below these nothing else is mounted or placed.
 const RESERVED: &[&str] = &[places::CHECKOUT, places::TOOLCHAIN, places::HOME];
+
+/// In these no place of the host's is shown: they are the root's own.
+const OWN: &[&str] = &[places::ROOT, "/proc", "/dev"];
+
+/// Below this directory, which is no top of an action's, what lies at real places is staged.
+const REAL: &str = ".real";
 
 /// The path below [`places::ROOT`] that `at` names.
 fn below_root(at: &str) -> ServiceResult<RelPath> {
@@ -35,8 +43,8 @@ pub(crate) struct Layout {
     pub(crate) staged: Tree,
     /// Directories that must be there in the staged directory, for mounts.
     pub(crate) mount_points: Vec<RelPath>,
-    /// The staged directory's entries that are mounted.
-    pub(crate) tops: Vec<String>,
+    /// The staged directory's entries that are mounted, and where.
+    pub(crate) tops: Vec<(String, String)>,
     /// How they are mounted. A build script may write above its `OUT_DIR`, as some do to leave
     /// things for people; only what is in there is kept.
     access: BindAccess,
@@ -48,16 +56,18 @@ impl Layout {
     /// # Errors
     /// When places collide or lie where they must not.
     pub(crate) fn of(action: &ActionSpec, trees: Vec<Tree>) -> ServiceResult<Self> {
-        let staged = staged(action, trees)?;
-        let tops: BTreeSet<String> = staged
+        let real = RealPlaces::of(action)?;
+        let staged = staged(action, trees, &real)?;
+        let tops: BTreeSet<&str> = staged
             .entries()
             .iter()
             .filter_map(|entry| entry.path.as_str().split('/').next())
-            .map(str::to_owned)
+            .filter(|top| *top != REAL)
             .collect();
         let mut mount_points = Vec::new();
         let mut seen = BTreeSet::new();
         let packages = action.packages.iter().map(|package| &package.at);
+        let packages = packages.filter(|at| !action.real_places.contains(at));
         for at in packages.chain(action.collect.iter().map(|collect| &collect.at)) {
             let path = below_root(at)?;
             if !seen.insert(at) {
@@ -68,10 +78,15 @@ impl Layout {
                 mount_points.push(path);
             }
         }
+        let tops = tops
+            .into_iter()
+            .map(|top| (top.to_owned(), format!("{}/{top}", places::ROOT)))
+            .chain(real.tops(&staged))
+            .collect();
         Ok(Self {
             staged,
             mount_points,
-            tops: tops.into_iter().collect(),
+            tops,
             access: if is_script(action) {
                 BindAccess::PrivateLayer
             } else {
@@ -84,10 +99,52 @@ impl Layout {
     pub(crate) fn binds(&self, staging: &Path) -> Vec<Bind> {
         self.tops
             .iter()
-            .map(|top| Bind {
+            .map(|(top, at)| Bind {
                 host: staging.join(top).to_string_lossy().into_owned(),
-                at: format!("{}/{top}", places::ROOT),
+                at: at.clone(),
                 access: self.access,
+            })
+            .collect()
+    }
+}
+
+/// Places of the host's in whose stead inputs are shown.
+struct RealPlaces<'a>(&'a [String]);
+
+impl<'a> RealPlaces<'a> {
+    fn of(action: &'a ActionSpec) -> ServiceResult<Self> {
+        for place in &action.real_places {
+            let path = place.strip_prefix('/').map(RelPath::new);
+            let fits = matches!(&path, Some(Ok(path)) if path.as_str().contains('/'));
+            if !fits || OWN.iter().any(|own| places::below(place, own).is_some()) {
+                return Err(ServiceError::Invalid(format!(
+                    "{place:?} is no place of the host's that inputs can be shown in"
+                )));
+            }
+        }
+        Ok(Self(&action.real_places))
+    }
+
+    /// Where what lies at `at` is staged, if that is in one of these places.
+    fn staged(&self, at: &str) -> ServiceResult<Option<RelPath>> {
+        let found = self.0.iter().enumerate().find_map(|(index, place)| {
+            let rest = places::below(at, place)?;
+            Some((format!("{REAL}/{index}"), rest))
+        });
+        found
+            .map(|(top, rest)| Ok(RelPath::new(top)?.join(&RelPath::new(rest)?)))
+            .transpose()
+            .map_err(|error: PathError| ServiceError::Invalid(error.to_string()))
+    }
+
+    /// Those that something is staged for.
+    fn tops(&self, staged: &Tree) -> Vec<(String, String)> {
+        let places = self.0.iter().enumerate();
+        places
+            .map(|(index, place)| (format!("{REAL}/{index}"), place.clone()))
+            .filter(|(top, _)| {
+                let mut entries = staged.entries().iter();
+                entries.any(|entry| places::below(entry.path.as_str(), top).is_some())
             })
             .collect()
     }
@@ -105,7 +162,7 @@ pub(crate) fn in_order(mut binds: Vec<Bind>) -> Vec<Bind> {
     binds
 }
 
-fn staged(action: &ActionSpec, trees: Vec<Tree>) -> ServiceResult<Tree> {
+fn staged(action: &ActionSpec, trees: Vec<Tree>, real: &RealPlaces<'_>) -> ServiceResult<Tree> {
     let mut entries = Vec::new();
     for file in &action.files {
         let path = below_root(&file.at)?;
@@ -127,7 +184,10 @@ fn staged(action: &ActionSpec, trees: Vec<Tree>) -> ServiceResult<Tree> {
         });
     }
     for (input, tree) in action.trees.iter().zip(trees) {
-        let base = below_root(&input.at)?;
+        let base = match real.staged(&input.at)? {
+            Some(base) => base,
+            None => below_root(&input.at)?,
+        };
         if tree.entries().is_empty() {
             entries.push(TreeEntry {
                 path: base,
@@ -146,7 +206,9 @@ fn staged(action: &ActionSpec, trees: Vec<Tree>) -> ServiceResult<Tree> {
 
 #[cfg(test)]
 mod tests {
-    use vx_core::{Collect, Digest, FileInput, MessageFormat, Watch};
+    use vx_core::{
+        Collect, Digest, FileInput, MessageFormat, PackageFormat, PackageInput, TreeInput, Watch,
+    };
 
     use super::*;
 
@@ -163,10 +225,11 @@ mod tests {
             trees: Vec::new(),
             collect: Vec::new(),
             messages: MessageFormat::Plain,
-            marker: String::new(),
+            markers: Vec::new(),
             watch: Watch::Nothing,
             host_paths: Vec::new(),
             network: false,
+            real_places: Vec::new(),
         }
     }
 
@@ -197,7 +260,8 @@ mod tests {
             },
         ];
         let layout = Layout::of(&action, Vec::new()).unwrap();
-        assert_eq!(layout.tops, ["target"]);
+        let target = ("target".to_owned(), "/vx/target".to_owned());
+        assert_eq!(layout.tops, [target]);
         assert_eq!(
             layout.mount_points,
             [RelPath::new("target/debug/build/a/out").unwrap()]
@@ -221,6 +285,45 @@ mod tests {
         let mut twice = action();
         twice.files = vec![file("/vx/a/b"), file("/vx/a/b")];
         assert!(Layout::of(&twice, Vec::new()).is_err());
+    }
+
+    #[test]
+    fn real_places_are_mounted_where_they_are_said_to_be() {
+        let mut action = action();
+        action.files = vec![file("/vx/target/debug/deps/liba.rmeta")];
+        action.real_places = vec!["/home/me/p-1.0.0".to_owned(), "/home/me/ws/.vx".to_owned()];
+        action.packages = vec![PackageInput {
+            at: "/home/me/p-1.0.0".to_owned(),
+            archive: Digest::of(b"p"),
+            format: PackageFormat::Crate,
+        }];
+        action.trees = vec![TreeInput {
+            at: "/home/me/ws/.vx/build/x/debug/build/a-1/out".to_owned(),
+            tree: Digest::of(b"t"),
+            watched: false,
+        }];
+        let tree = Tree::new(vec![TreeEntry {
+            path: RelPath::new("words.txt").unwrap(),
+            node: TreeNode::EmptyDirectory,
+        }]);
+        let layout = Layout::of(&action, vec![tree.unwrap()]).unwrap();
+        let tops = [("target", "/vx/target"), (".real/1", "/home/me/ws/.vx")];
+        let tops = tops.map(|(top, at)| (top.to_owned(), at.to_owned()));
+        assert_eq!(layout.tops, tops);
+        assert!(layout.mount_points.is_empty());
+        let staged = ".real/1/build/x/debug/build/a-1/out/words.txt";
+        assert_eq!(layout.staged.entries()[0].path.as_str(), staged);
+    }
+
+    #[test]
+    fn refuses_places_of_the_host_that_are_the_roots_own() {
+        for place in [
+            "/vx/ws", "/proc/1", "/dev/shm", "/", "/home", "a/b", "/a/../b",
+        ] {
+            let mut action = action();
+            action.real_places = vec![place.to_owned()];
+            assert!(Layout::of(&action, Vec::new()).is_err(), "{place}");
+        }
     }
 
     #[test]

@@ -11,8 +11,8 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use vx_core::readset::Trace;
 use vx_core::{
-    ActionSpec, CheckoutMode, CheckoutMount, Execution, Exit, MessageFormat, Observer, Output,
-    OutputForm, OutputStream, RelPath, ServiceError, Store, Watch, places,
+    ActionSpec, CheckoutMode, CheckoutMount, Execution, Exit, Marked, MessageFormat, Observer,
+    Output, OutputForm, OutputStream, RelPath, ServiceError, Store, Watch, places,
 };
 
 use crate::collect::{Collected, Collector, Early, Kept};
@@ -23,7 +23,7 @@ use crate::guard::trace::Scope;
 use crate::ingest::Intake;
 use crate::jobs::variable;
 use crate::layout::in_order;
-use crate::marker::Marker;
+use crate::marker::{Markers, Marks};
 use crate::memory;
 use crate::messages::Artifact;
 use crate::packages::Lease;
@@ -145,7 +145,7 @@ impl Attempt<'_> {
             collector: Collector {
                 intake: Intake {
                     store: Arc::clone(&self.store),
-                    marker: Marker::new(&self.action.marker),
+                    markers: Markers::new(&self.action.markers),
                 },
                 observer: Arc::clone(&self.observer),
                 directories,
@@ -217,6 +217,7 @@ impl Attempt<'_> {
                     let hidden = checkout.hidden.iter();
                     hidden.map(|hidden| format!("{}/{hidden}", checkout.at))
                 })
+                .chain(self.action.real_places.iter().cloned())
                 .collect(),
             toolchain: self.action.watch == Watch::Everything,
             given: self
@@ -357,15 +358,20 @@ impl Attempt<'_> {
         if let Some(stderr) = &mut stderr {
             // Diagnostics are rewritten for whoever reads them; only what others build on
             // counts.
-            stderr.marked = false;
+            stderr.marked = Marks::default();
         }
         kept.extend(stdout.take().into_iter().chain(stderr.take()));
         kept.sort_by(|a, b| a.output.name.cmp(&b.output.name));
-        let marked = kept.iter().filter(|kept| kept.marked);
+        let marked = kept.iter().flat_map(|kept| {
+            kept.marked.indices().map(|marker| Marked {
+                output: kept.output.name.clone(),
+                marker,
+            })
+        });
         Ok(Execution::Ran {
             exit: finished.exit,
             duration: finished.duration,
-            marked: marked.map(|kept| kept.output.name.clone()).collect(),
+            marked: marked.collect(),
             outputs: kept.into_iter().map(|kept| kept.output).collect(),
             trace: finished.trace,
         })

@@ -13,7 +13,7 @@ use vx_core::{Ingested, PackageSource, ServiceError, ServiceResult, Store};
 
 use crate::fault::Stop;
 use crate::ingest::Intake;
-use crate::marker::Marker;
+use crate::marker::Markers;
 
 /// The largest package taken, in bytes: it is held in memory while it is packed and checked.
 const MAX_PACKAGE: u64 = 1024 * 1024 * 1024;
@@ -30,7 +30,7 @@ pub(crate) async fn ingest(
     };
     let intake = Intake {
         store,
-        marker: Marker::new(""),
+        markers: Markers::new(&[]),
     };
     match intake.bytes(content).await {
         Ok(stored) => Ok(Ingested::Stored(stored.blob)),

@@ -11,7 +11,8 @@ use std::sync::Arc;
 use support::{Bench, Event, Handed, Recorder, collect_files, make_fifo, shell};
 use tokio::sync::mpsc;
 use vx_core::{
-    ActionSpec, CheckoutMode, Execution, Executor, Exit, MessageFormat, OutputForm, OutputStream,
+    ActionSpec, CheckoutMode, Execution, Executor, Exit, Marker, MarkerScope, MessageFormat,
+    OutputForm, OutputStream,
 };
 
 const RUSTC: &[&str] = &[
@@ -34,8 +35,17 @@ fn rustc(bench: &Bench, arguments: &[&str]) -> ActionSpec {
     action.checkout = bench.mount(CheckoutMode::ReadOnly);
     action.collect = vec![collect_files("/vx/out")];
     action.messages = MessageFormat::RustcJson;
-    action.marker = "/vx/ws".to_owned();
+    action.markers = vec![checkout()];
     action
+}
+
+/// What tells that the checkout's place was taken in.
+fn checkout() -> Marker {
+    Marker {
+        text: "/vx/ws".to_owned(),
+        within: MarkerScope::Everything,
+        bitcode: false,
+    }
 }
 
 fn stored(events: &[Event]) -> Vec<&str> {
@@ -193,11 +203,18 @@ async fn outputs_that_took_in_the_checkouts_place_are_named() {
         .env
         .push(("CARGO_MANIFEST_DIR".to_owned(), "/vx/ws".to_owned()));
     let outcome = bench.run(action).await.succeeded();
-    assert_eq!(outcome.marked, ["liba.rlib", "liba.rmeta"]);
+    assert_eq!(outcome.marked(0), ["liba.rlib", "liba.rmeta"]);
 
     let mut action = shell("echo cargo:rustc-env=X=/vx/ws/x; echo /vx/ws >&2");
-    action.marker = "/vx/ws".to_owned();
-    assert_eq!(bench.run(action).await.succeeded().marked, ["stdout"]);
+    let other = Marker {
+        text: "cargo:".to_owned(),
+        within: MarkerScope::Compiled,
+        bitcode: false,
+    };
+    action.markers = vec![other, checkout()];
+    let outcome = bench.run(action).await.succeeded();
+    assert_eq!(outcome.marked(1), ["stdout"]);
+    assert_eq!(outcome.marked(0), ["stdout"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -62,6 +62,12 @@ pub(super) fn between(then: Side<'_>, now: Side<'_>) -> Vec<Difference> {
             now: now.parts.checkout.clone(),
         });
     }
+    if then.parts.places != now.parts.places {
+        found.push(Difference::Places {
+            was: then.parts.places.clone(),
+            now: now.parts.places.clone(),
+        });
+    }
     found.extend(dependencies);
     found.extend(more);
     found

@@ -72,6 +72,8 @@ pub(super) enum Difference {
         was: Option<String>,
         now: Option<String>,
     },
+    /// Paths of its package and its `OUT_DIR`, for what takes those in.
+    Places { was: Vec<String>, now: Vec<String> },
     /// The rules by which vx makes keys and plans.
     Vx { was: Vec<u32>, now: Vec<u32> },
     /// Something of the command line, the toolchain or package sources; a report says no more.
@@ -203,6 +205,15 @@ impl Difference {
                 }
                 (None, _) => "its output has the checkout's path in it now".to_owned(),
                 (_, None) => "its output has the checkout's path in it no more".to_owned(),
+            },
+            Self::Places { was, now } => match (&was[..], &now[..]) {
+                ([], now) => format!("its output has {} in it now", now.join(", ")),
+                (was, []) => format!("its output has {} in it no more", was.join(", ")),
+                (was, now) => format!(
+                    "its output has {} in it and not {}",
+                    now.join(", "),
+                    was.join(", ")
+                ),
             },
             Self::Vx { .. } => "vx itself changed how it makes keys".to_owned(),
             Self::Unrecorded => {

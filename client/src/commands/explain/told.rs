@@ -94,7 +94,9 @@ fn why(action: &Action, explained: Option<&Explained>) -> Vec<String> {
     };
     let mut notes = Vec::new();
     match (reason, against) {
-        (Some("path"), _) => notes.push("its output has the checkout's path in it".to_owned()),
+        (Some("path"), _) => {
+            notes.push("its output has a path of this checkout or machine in it".to_owned())
+        }
         (Some("lost"), _) => notes.push("its result was lost from the store".to_owned()),
         (Some("new"), None) => notes.push("not built before".to_owned()),
         (Some("changed"), None) => {

@@ -67,7 +67,7 @@ impl Scheduler<'_> {
         let mut unclaimed: BTreeSet<Digest> = lost.iter().copied().collect();
         for (need, used) in &self.units[unit].used {
             let holds = match used {
-                Used::Files(files) => files.iter().any(|file| {
+                Used::Files { files, .. } => files.iter().any(|file| {
                     unclaimed.remove(&file.blob.digest) || lost.contains(&file.blob.digest)
                 }),
                 Used::Run { out_dir, .. } => {

@@ -17,8 +17,8 @@ use tokio::sync::mpsc;
 use vx_core::service::MAX_SMALL_BLOB;
 use vx_core::{
     ActionSpec, Blob, BlobReader, BlobWriter, CheckoutMode, CheckoutMount, Collect, CollectForm,
-    Digest, Execution, Executor, Exit, FileInput, MessageFormat, Observer, Output, OutputStream,
-    PlaceOutcome, PlaceRequest, ServiceError, ServiceResult, Store, Watch, places,
+    Digest, Execution, Executor, Exit, FileInput, Marked, MessageFormat, Observer, Output,
+    OutputStream, PlaceOutcome, PlaceRequest, ServiceError, ServiceResult, Store, Watch, places,
 };
 use vx_rhea::{Rhea, Settings};
 
@@ -234,7 +234,7 @@ pub struct Bench {
 pub struct Outcome {
     pub exit: Exit,
     pub outputs: Vec<Output>,
-    pub marked: Vec<String>,
+    pub marked: Vec<Marked>,
     pub store: Arc<MemoryStore>,
     pub events: Vec<Event>,
 }
@@ -243,6 +243,12 @@ impl Outcome {
     pub fn output(&self, name: &str) -> Option<Bytes> {
         let output = self.outputs.iter().find(|output| output.name == name)?;
         Some(self.store.content(output.blob.digest))
+    }
+
+    /// The outputs that hold a marker.
+    pub fn marked(&self, marker: usize) -> Vec<&str> {
+        let marked = self.marked.iter().filter(|one| one.marker == marker);
+        marked.map(|one| one.output.as_str()).collect()
     }
 
     pub fn text(&self, name: &str) -> String {
@@ -378,10 +384,11 @@ pub fn shell(script: &str) -> ActionSpec {
         trees: Vec::new(),
         collect: Vec::new(),
         messages: MessageFormat::Plain,
-        marker: String::new(),
+        markers: Vec::new(),
         watch: Watch::Nothing,
         host_paths: Vec::new(),
         network: false,
+        real_places: Vec::new(),
     }
 }
 

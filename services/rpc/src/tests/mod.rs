@@ -188,10 +188,11 @@ fn action() -> ActionSpec {
         trees: Vec::new(),
         collect: Vec::new(),
         messages: MessageFormat::Plain,
-        marker: String::new(),
+        markers: Vec::new(),
         watch: Watch::Nothing,
         host_paths: Vec::new(),
         network: false,
+        real_places: Vec::new(),
     }
 }
 

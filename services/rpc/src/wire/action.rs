@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use vx_core::{
     ActionSpec, CheckoutMode, CheckoutMount, Collect, CollectForm, Execution, Exit, FileInput,
-    Ingested, MessageFormat, OutputStream, PackageFormat, PackageInput, PackageSource, RelPath,
-    TreeInput, Watch,
+    Ingested, MAX_MARKERS, Marked, Marker, MarkerScope, MessageFormat, OutputStream, PackageFormat,
+    PackageInput, PackageSource, RelPath, TreeInput, Watch,
 };
 use vx_schema::executor_capnp as wire;
 
 use super::value::{blob, digest, digests, outputs};
-use super::{length, text, texts};
+use super::{bounded, length, text, texts};
 use crate::error::invalid;
 
 pub(crate) mod spec {
@@ -73,13 +73,27 @@ pub(crate) mod spec {
             MessageFormat::Plain => wire::MessageFormat::Plain,
             MessageFormat::RustcJson => wire::MessageFormat::RustcJson,
         });
-        to.set_marker(&value.marker);
+        let mut markers = to.reborrow().init_markers(length(value.markers.len()));
+        for (index, value) in value.markers.iter().enumerate() {
+            let mut to = markers.reborrow().get(length(index));
+            to.set_text(&value.text);
+            to.set_within(match value.within {
+                MarkerScope::Everything => wire::marker::Scope::Everything,
+                MarkerScope::Compiled => wire::marker::Scope::Compiled,
+            });
+            to.set_bitcode(value.bitcode);
+        }
         to.set_watch(match value.watch {
             Watch::Nothing => wire::Watch::Nothing,
             Watch::Checkout => wire::Watch::Checkout,
             Watch::Everything => wire::Watch::Everything,
         });
         to.set_network(value.network);
+        texts::to_wire(
+            &value.real_places,
+            to.reborrow()
+                .init_real_places(length(value.real_places.len())),
+        );
         texts::to_wire(
             &value.host_paths,
             to.init_host_paths(length(value.host_paths.len())),
@@ -139,6 +153,17 @@ pub(crate) mod spec {
                 },
             })
         });
+        bounded(from.get_markers()?.len(), MAX_MARKERS, "markers")?;
+        let markers = from.get_markers()?.iter().map(|marker| {
+            Ok(Marker {
+                text: text(marker.get_text()?)?,
+                within: match marker.get_within()? {
+                    wire::marker::Scope::Everything => MarkerScope::Everything,
+                    wire::marker::Scope::Compiled => MarkerScope::Compiled,
+                },
+                bitcode: marker.get_bitcode(),
+            })
+        });
         Ok(ActionSpec {
             label: text(from.get_label()?)?,
             argv: texts::from_wire(from.get_argv()?)?,
@@ -158,7 +183,7 @@ pub(crate) mod spec {
                 wire::MessageFormat::Plain => MessageFormat::Plain,
                 wire::MessageFormat::RustcJson => MessageFormat::RustcJson,
             },
-            marker: text(from.get_marker()?)?,
+            markers: markers.collect::<capnp::Result<_>>()?,
             watch: match from.get_watch()? {
                 wire::Watch::Nothing => Watch::Nothing,
                 wire::Watch::Checkout => Watch::Checkout,
@@ -166,6 +191,7 @@ pub(crate) mod spec {
             },
             host_paths: texts::from_wire(from.get_host_paths()?)?,
             network: from.get_network(),
+            real_places: texts::from_wire(from.get_real_places()?)?,
         })
     }
 
@@ -278,7 +304,12 @@ pub(crate) mod execution {
                     collected,
                     ran.reborrow().init_outputs(length(collected.len())),
                 );
-                texts::to_wire(marked, ran.reborrow().init_marked(length(marked.len())));
+                let mut to = ran.reborrow().init_marked(length(marked.len()));
+                for (index, one) in marked.iter().enumerate() {
+                    let mut to = to.reborrow().get(length(index));
+                    to.set_output(&one.output);
+                    to.set_marker(u8::try_from(one.marker).expect("markers are few"));
+                }
                 if let Some(trace) = trace {
                     super::super::trace::to_wire(trace, ran.reborrow().init_trace());
                 }
@@ -309,7 +340,16 @@ pub(crate) mod execution {
                 },
                 outputs: outputs::from_wire(ran.get_outputs()?)?,
                 duration: Duration::from_nanos(ran.get_duration_nanoseconds()),
-                marked: texts::from_wire(ran.get_marked()?)?,
+                marked: ran
+                    .get_marked()?
+                    .iter()
+                    .map(|one| {
+                        Ok(Marked {
+                            output: text(one.get_output()?)?,
+                            marker: usize::from(one.get_marker()),
+                        })
+                    })
+                    .collect::<capnp::Result<_>>()?,
                 trace: if ran.has_trace() {
                     Some(super::super::trace::from_wire(ran.get_trace()?)?)
                 } else {

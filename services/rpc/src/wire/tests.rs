@@ -10,9 +10,9 @@ use vx_core::orchestrator::{
 };
 use vx_core::{
     ActionResult, ActionSpec, Blob, CheckoutMode, CheckoutMount, Collect, CollectForm, Digest,
-    Execution, ExecutorStatus, Exit, FileInput, MessageFormat, Output, OutputForm, PackageFormat,
-    PackageInput, PlaceFile, PlaceMode, PlaceOutcome, PlaceRequest, RelPath, StoreStatus,
-    TreeInput, Watch,
+    Execution, ExecutorStatus, Exit, FileInput, Marked, Marker, MarkerScope, MessageFormat, Output,
+    OutputForm, PackageFormat, PackageInput, PlaceFile, PlaceMode, PlaceOutcome, PlaceRequest,
+    RelPath, StoreStatus, TreeInput, Watch,
 };
 use vx_schema::{aether_capnp, executor_capnp, store_capnp, values_capnp};
 
@@ -113,10 +113,22 @@ fn actions() {
             },
         ],
         messages: MessageFormat::RustcJson,
-        marker: "/vx/ws".to_owned(),
+        markers: vec![
+            Marker {
+                text: "/vx/ws".to_owned(),
+                within: MarkerScope::Everything,
+                bitcode: false,
+            },
+            Marker {
+                text: "/vx/target/debug/build/a/out".to_owned(),
+                within: MarkerScope::Compiled,
+                bitcode: true,
+            },
+        ],
         watch: Watch::Everything,
         host_paths: vec!["/opt/x".to_owned()],
         network: true,
+        real_places: words(&["/home/me/rg/.vx", "/home/me/.cargo/registry/src/a/b-1.0.0"]),
     };
     let plain = ActionSpec {
         checkout: None,
@@ -143,7 +155,16 @@ fn executions() {
         exit,
         outputs: outputs(),
         duration: Duration::new(3, 7),
-        marked: words(&["a", "b"]),
+        marked: vec![
+            Marked {
+                output: "a".to_owned(),
+                marker: 1,
+            },
+            Marked {
+                output: "b".to_owned(),
+                marker: 0,
+            },
+        ],
         trace: Some(every_sight()),
     };
     for execution in [

@@ -25,7 +25,8 @@ pub(crate) struct Scope {
     pub(crate) checkout: Option<String>,
     /// Whether what is written into the checkout goes to a layer of the action's own.
     pub(crate) layered: bool,
-    /// Directories below it that are the action's own, and empty.
+    /// Directories that are the action's own, in the checkout and elsewhere: empty, or with what
+    /// it is given by digest.
     pub(crate) hidden: Vec<String>,
     /// Whether the toolchain counts.
     pub(crate) toolchain: bool,
@@ -325,16 +326,16 @@ impl Notes {
 
 impl Scope {
     fn side(&self, path: &str) -> Side {
+        if self
+            .hidden
+            .iter()
+            .any(|hidden| below(path, hidden).is_some())
+        {
+            return Side::In;
+        }
         if let Some(checkout) = &self.checkout
             && let Some(relative) = below(path, checkout)
         {
-            if self
-                .hidden
-                .iter()
-                .any(|hidden| below(path, hidden).is_some())
-            {
-                return Side::In;
-            }
             return match RelPath::new(relative) {
                 Ok(relative) => Side::Out(ReadPlace::Checkout(relative)),
                 // Such names vx gives to nobody.
