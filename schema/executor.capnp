@@ -96,24 +96,48 @@ struct ActionSpec {
   trace @12 :Bool;
   hostPaths @13 :List(Text);
   network @14 :Bool;
+  base @15 :Text;
+  # Empty where the executor isolates.
 }
 
-struct Sight {
-  place :union {
+struct ReadPlace {
+  union {
     checkout @0 :Text;
     cargoHome @1 :Text;
     toolchain @2 :Text;
     host @3 :Text;
   }
-  kind @4 :Kind;
-  seen :union {
-    absent @5 :Void;
-    file @6 :Int64;
-    # The later of its times, in nanoseconds since the epoch.
-    directory @7 :Void;
-    link @8 :Void;
-    other @9 :Void;
+}
+
+struct Observed {
+  union {
+    absent @0 :Void;
+    content @1 :Values.Digest;
+    listing @2 :Values.Digest;
+    tree @3 :Values.Digest;
+    kind @4 :Text;
+    file :group {
+      size @5 :UInt64;
+      executable @6 :Bool;
+    }
+    link @7 :Text;
+    special @8 :Void;
   }
+}
+
+struct Sight {
+  place @0 :ReadPlace;
+  kind @1 :Kind;
+  seen :union {
+    absent @2 :Void;
+    file @3 :Int64;
+    # The later of its times, in nanoseconds since the epoch.
+    directory @4 :Void;
+    link @5 :Void;
+    other @6 :Void;
+  }
+  before @7 :Observed;
+  # Null where the action did not change it.
 
   enum Kind {
     content @0;
@@ -130,6 +154,7 @@ struct Trace {
   incomplete @1 :Text;
   # Empty where nothing is missing.
   wrote @2 :List(Text);
+  changed @3 :List(ReadPlace);
 }
 
 struct Outcome {

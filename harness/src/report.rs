@@ -32,6 +32,8 @@ pub struct Report {
     pub errors: Vec<String>,
     /// Final outputs, relative to the workspace.
     pub outputs: Vec<String>,
+    /// Why actions were not isolated.
+    pub isolation: Option<String>,
 }
 
 /// Actions by outcome.
@@ -75,6 +77,11 @@ pub struct Action {
     /// What it left behind, and digests of it, if it ran.
     #[serde(default)]
     pub outputs: BTreeMap<String, String>,
+    /// Why its program was run again before its result stood.
+    #[serde(default)]
+    pub again: Vec<String>,
+    /// Why its result serves its build alone.
+    pub unpublished: Option<String>,
     /// Why runs of it were found to differ by themselves.
     #[serde(default)]
     pub unstable: Vec<String>,

@@ -8,13 +8,14 @@ use tokio::sync::Semaphore;
 use vx_plan::Plan;
 
 use crate::graph::Graph;
-use crate::identities::Identities;
+use crate::identities::{Identities, Unisolated};
 use crate::inflight::InFlight;
 use crate::keys::{HostSeen, Observer};
 use crate::observe::Places;
 use crate::session::Session;
 use crate::slots::Slots;
 use crate::sources::{Source, Sources};
+use crate::spec::CheckoutPlace;
 use crate::statcache::StatCache;
 
 /// What all builds of this process share.
@@ -108,6 +109,20 @@ impl BuildContext {
     /// Goes on with other services, after the earlier ones were lost.
     pub(crate) fn replace_session(&self, session: Arc<dyn Session>) {
         *self.session.write().unwrap_or_else(PoisonError::into_inner) = session;
+    }
+
+    /// Where this build's actions run, if they are not isolated.
+    pub(crate) fn unisolated(&self) -> Option<&Unisolated> {
+        self.identities.unisolated.as_ref()
+    }
+
+    /// Where an action finds the checkout: one that is not isolated where it really is.
+    pub(crate) fn checkout_place(&self, takes_path: bool) -> CheckoutPlace {
+        if takes_path || self.unisolated().is_some() {
+            CheckoutPlace::Real
+        } else {
+            CheckoutPlace::Fixed
+        }
     }
 
     /// Observes things as they are at this moment.

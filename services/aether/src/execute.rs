@@ -20,7 +20,7 @@ use crate::dependency::{self, Finished, Used};
 use crate::graph::Need;
 use crate::inflight::Progress;
 use crate::payload::{self, Payload};
-use crate::readsets;
+use crate::readsets::{self, Ground};
 use crate::resolve::{Resolution, resolve};
 use crate::session::Session;
 use crate::sources::SourceError;
@@ -171,6 +171,7 @@ async fn attempt_until_settled(
     let mut attempt = 0;
     let mut place = job.place;
     let mut again: Vec<String> = Vec::new();
+    let mut changed_before = false;
     let (finished, set, why) = loop {
         attempt += 1;
         let prepared =
@@ -223,13 +224,15 @@ async fn attempt_until_settled(
         set.env
             .retain(|name| !prepared.given.contains(name) || is_soft(name));
         set = set.canonical();
-        set.takes_path = place == CheckoutPlace::Real;
+        // Where nothing is isolated every static part names the checkout.
+        set.takes_path = place == CheckoutPlace::Real && context.unisolated().is_none();
         let dependencies = dependency::key_parts(context, &job.used);
         let Afterwards {
             parts,
             newest_ns,
             newest,
             disagreement,
+            changed_itself,
         } = afterwards::look(job, &dependencies, &set, ran.trace.as_ref())?;
         let unsettled = if newest_ns >= started_ns {
             let newest = newest.unwrap_or_default();
@@ -245,6 +248,19 @@ async fn attempt_until_settled(
             until_after(newest_ns).await;
             continue;
         }
+        // What it made of its own inputs may be what it makes of them again. Once is enough to
+        // know.
+        if let Some(path) = &changed_itself
+            && !changed_before
+            && attempt < MAX_ATTEMPTS
+        {
+            changed_before = true;
+            again.push(format!("it changed {path}, which it had read"));
+            until_after(coarse_now_ns()).await;
+            continue;
+        }
+        let never_the_same =
+            changed_itself.map(|path| format!("it changes {path}, which it reads, at each run"));
         let incomplete = ran.trace.and_then(|trace| trace.incomplete);
         let finished = Finished {
             key: None,
@@ -252,12 +268,13 @@ async fn attempt_until_settled(
             result: ActionResult {
                 payload: ran.payload.encode(),
                 outputs: ran.outputs,
+                unisolated: context.unisolated().is_some(),
             },
             payload: ran.payload,
             again,
             unstable: BTreeSet::new(),
         };
-        break (finished, set, unsettled.or(incomplete));
+        break (finished, set, unsettled.or(never_the_same).or(incomplete));
     };
     if !prerequisites_stand(job).await {
         return Ok(ExecutionEnd::Stale);
@@ -267,9 +284,7 @@ async fn attempt_until_settled(
             finished: Arc::new(finished),
             why,
         }),
-        None => publish(job, session, finished, &set)
-            .await
-            .map(|finished| ExecutionEnd::Published(Arc::new(finished))),
+        None => publish(job, session, finished, &set).await,
     }
 }
 
@@ -398,7 +413,13 @@ async fn run_once(
         .checkout
         .as_ref()
         .map_or(vx_core::places::CHECKOUT, |checkout| &checkout.at);
-    let real = checkout != vx_core::places::CHECKOUT;
+    let isolated = context.unisolated().is_none();
+    let real = isolated && checkout != vx_core::places::CHECKOUT;
+    let ground = Ground {
+        checkout,
+        cwd: &prepared.spec.cwd,
+        isolated,
+    };
     match plan.units[job.unit].mode {
         Mode::Compile => {
             let name = vx_plan::dep_info_name(&plan.units[job.unit]);
@@ -416,7 +437,7 @@ async fn run_once(
                 || marked
                     .iter()
                     .any(|output| output != "stderr" && output != "stdout" && *output != name);
-            let mut set = readsets::of_compile(checkout, &prepared.spec.cwd, &dep_info);
+            let mut set = readsets::of_compile(ground, &dep_info);
             if let Some(trace) = &trace {
                 readsets::add_trace(&mut set, trace);
             }
@@ -441,9 +462,10 @@ async fn run_once(
                 let errors = output.errors.clone();
                 return Ok(failure(stdout, stderr, errors));
             }
-            let takes_path =
-                marked.iter().any(|name| name == payload::OUT_DIR) || payload::says_path(&output);
-            let mut set = readsets::of_build_script(checkout, &prepared.spec.cwd, &output);
+            let takes_path = isolated
+                && (marked.iter().any(|name| name == payload::OUT_DIR)
+                    || payload::says_path(&output));
+            let mut set = readsets::of_build_script(ground, &output);
             if let Some(trace) = &trace
                 && !trace.wrote.is_empty()
             {
@@ -504,14 +526,22 @@ async fn publish(
     session: &dyn Session,
     mut finished: Finished,
     set: &ReadSet,
-) -> ServiceResult<Finished> {
+) -> ServiceResult<ExecutionEnd> {
     let parts = finished
         .parts
         .as_ref()
         .ok_or_else(|| ServiceError::failed("an execution without key parts"))?;
     let key = parts.key();
     let results = session.results();
-    let standing = results.publish(key, finished.result.clone()).await?;
+    let standing = match results.publish(key, finished.result.clone()).await {
+        Err(ServiceError::Unaccepted(why)) => {
+            return Ok(ExecutionEnd::Unpublished {
+                finished: Arc::new(finished),
+                why,
+            });
+        }
+        published => published?,
+    };
     let name = RecordName::from(job.context.graph.statics[job.unit]);
     let record = postcard::to_stdvec(set).expect("plain values always encode");
     results.record(name, Bytes::from(record)).await?;
@@ -520,7 +550,7 @@ async fn publish(
         finished.result = standing;
     }
     finished.key = Some(key);
-    Ok(finished)
+    Ok(ExecutionEnd::Published(Arc::new(finished)))
 }
 
 /// Passes on what is stored while the program runs.

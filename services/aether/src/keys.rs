@@ -10,12 +10,13 @@ use vx_core::key::{ActionKey, StaticDigest};
 use vx_core::readset::{Observed, Read, ReadPlace, ReadSet};
 use vx_plan::Declared;
 
+use crate::identities::Unisolated;
 use crate::observe::{Observation, Places, observe};
 use crate::statcache::StatCache;
 
 /// The version of everything that decides keys and results: a change to it forgets all
 /// earlier results.
-pub(crate) const KEY_SCHEMA: u32 = 2;
+pub(crate) const KEY_SCHEMA: u32 = 3;
 
 /// What the plan alone says of an action, and what it runs with.
 #[derive(Serialize)]
@@ -32,6 +33,8 @@ pub(crate) struct StaticPart {
     pub(crate) packages: Vec<(String, Digest)>,
     /// Variables let through, as they are.
     pub(crate) allowed_env: Vec<(String, String)>,
+    /// Where it runs, if it is not isolated.
+    pub(crate) unisolated: Option<Unisolated>,
 }
 
 impl StaticPart {

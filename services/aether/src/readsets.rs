@@ -9,13 +9,24 @@ use vx_core::places::{self, below};
 use vx_core::readset::{Observed, Read, ReadKind, ReadPlace, ReadSet, Seen, Trace};
 use vx_plan::{BuildOutput, DepInfo};
 
-use crate::observe::Observation;
+use crate::observe::{Observation, UNREADABLE};
 
-/// The read set of a compile that ran in `cwd` and found the checkout at `checkout`.
-pub(crate) fn of_compile(checkout: &str, cwd: &str, dep_info: &DepInfo) -> ReadSet {
+/// What an action's paths mean.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ground<'a> {
+    /// Where it finds the checkout.
+    pub(crate) checkout: &'a str,
+    /// Its working directory.
+    pub(crate) cwd: &'a str,
+    /// Whether it has a root of its own, in which `/tmp` is its own too.
+    pub(crate) isolated: bool,
+}
+
+/// The read set of a compile.
+pub(crate) fn of_compile(ground: Ground<'_>, dep_info: &DepInfo) -> ReadSet {
     let mut set = ReadSet::default();
     for (index, file) in dep_info.files.iter().enumerate() {
-        let Some(place) = place_of(checkout, &resolve(cwd, file)) else {
+        let Some(place) = place_of(ground, &resolve(ground.cwd, file)) else {
             continue;
         };
         // The crate root is named on the command line; every other module has a second
@@ -41,13 +52,13 @@ pub(crate) fn of_compile(checkout: &str, cwd: &str, dep_info: &DepInfo) -> ReadS
 ///
 /// One that names nothing is run by cargo whenever its package changes; what it was seen to
 /// read says it better.
-pub(crate) fn of_build_script(checkout: &str, cwd: &str, output: &BuildOutput) -> ReadSet {
+pub(crate) fn of_build_script(ground: Ground<'_>, output: &BuildOutput) -> ReadSet {
     let mut set = ReadSet {
         env: output.rerun_if_env_changed.clone(),
         ..ReadSet::default()
     };
     for path in &output.rerun_if_changed {
-        if let Some(place) = place_of(checkout, &resolve(cwd, path)) {
+        if let Some(place) = place_of(ground, &resolve(ground.cwd, path)) {
             set.reads.push(Read {
                 place,
                 kind: ReadKind::Tree,
@@ -82,7 +93,9 @@ pub(crate) fn agree(seen: &Seen, observation: &Observation) -> bool {
             i128::from(*newest_ns) <= observation.newest_ns
         }
         (Seen::Directory, Observed::Listing(_) | Observed::Tree(_)) => true,
-        (Seen::Directory, Observed::Kind(kind)) => kind == "directory",
+        (Seen::Directory, Observed::Kind(kind)) => kind == "directory" || kind == UNREADABLE,
+        // It could not be read then either: whoever looks is the same user.
+        (Seen::File { .. }, Observed::Kind(kind)) => kind == UNREADABLE,
         (Seen::Link, Observed::Link(_)) => true,
         // What comes through a FIFO or a socket is in no key, so nothing is lost with one.
         (Seen::Other, observed) => matches!(observed, Observed::Special | Observed::Absent),
@@ -112,15 +125,18 @@ fn resolve(cwd: &str, path: &str) -> String {
     format!("/{}", parts.join("/"))
 }
 
-/// Where a path of the isolation root is to be observed; `None` for what enters the key
-/// otherwise.
-fn place_of(checkout: &str, path: &str) -> Option<ReadPlace> {
-    if let Some(below) = below(path, checkout) {
+/// Where a path that an action names is to be observed; `None` for what enters the key otherwise.
+fn place_of(ground: Ground<'_>, path: &str) -> Option<ReadPlace> {
+    if let Some(below) = below(path, ground.checkout) {
         return RelPath::new(below).ok().map(ReadPlace::Checkout);
     }
-    // The rest of vx's places hold inputs and outputs; `/tmp`, `/dev` and `/proc` are the
-    // action's own.
-    let private = [places::ROOT, "/tmp", "/proc", "/dev"];
+    // The rest of vx's places hold inputs and outputs; what else is left out is the action's own,
+    // or made up by the kernel.
+    let private: &[&str] = if ground.isolated {
+        &[places::ROOT, "/tmp", "/proc", "/dev"]
+    } else {
+        &[places::ROOT, "/proc", "/dev", "/sys"]
+    };
     if private.iter().any(|place| below(path, place).is_some()) {
         return None;
     }
@@ -143,6 +159,12 @@ fn other_module_file(place: &ReadPlace) -> Option<ReadPlace> {
 mod tests {
     use super::*;
 
+    const ISOLATED: Ground<'static> = Ground {
+        checkout: "/vx/ws",
+        cwd: "/vx/ws",
+        isolated: true,
+    };
+
     fn checkout(path: &str) -> ReadPlace {
         ReadPlace::Checkout(RelPath::new(path).unwrap())
     }
@@ -159,7 +181,11 @@ mod tests {
             ],
             env: vec![("FOO".to_owned(), None)],
         };
-        let set = of_compile("/vx/ws", "/vx/ws/crate", &dep_info);
+        let ground = Ground {
+            cwd: "/vx/ws/crate",
+            ..ISOLATED
+        };
+        let set = of_compile(ground, &dep_info);
         let places: Vec<_> = set.reads.iter().map(|read| read.place.clone()).collect();
         assert_eq!(
             places,
@@ -177,10 +203,21 @@ mod tests {
     #[test]
     fn names_that_only_begin_like_a_place_are_the_hosts() {
         assert_eq!(
-            place_of("/vx/ws", "/vxother/x"),
+            place_of(ISOLATED, "/vxother/x"),
             Some(ReadPlace::Host("/vxother/x".to_owned()))
         );
-        assert_eq!(place_of("/vx/ws", "/vx/registry/a/b/c.rs"), None);
-        assert_eq!(place_of("/vx/ws", "/vx/ws"), Some(checkout("")));
+        assert_eq!(place_of(ISOLATED, "/vx/registry/a/b/c.rs"), None);
+        assert_eq!(place_of(ISOLATED, "/vx/ws"), Some(checkout("")));
+        let temporary = |isolated| {
+            place_of(
+                Ground {
+                    isolated,
+                    ..ISOLATED
+                },
+                "/tmp/x",
+            )
+        };
+        assert_eq!(temporary(true), None);
+        assert_eq!(temporary(false), Some(ReadPlace::Host("/tmp/x".to_owned())));
     }
 }

@@ -25,7 +25,6 @@ use crate::inflight::Handle;
 use crate::narrate::Narrator;
 use crate::resolve::{Miss, Resolution, resolve};
 use crate::session::Sessions;
-use crate::spec::CheckoutPlace;
 
 /// How often one action may go back to waiting: each loss or change is answered by one more
 /// try, and a store that loses everything must not keep a build going for ever.
@@ -184,11 +183,9 @@ impl<'a> Scheduler<'a> {
             context: Arc::clone(&self.context),
             unit,
             used: self.units[unit].used.clone(),
-            place: if parts.is_some_and(|parts| parts.checkout.is_some()) {
-                CheckoutPlace::Real
-            } else {
-                CheckoutPlace::Fixed
-            },
+            place: self
+                .context
+                .checkout_place(parts.is_some_and(|parts| parts.checkout.is_some())),
             env_names: parts
                 .iter()
                 .flat_map(|parts| parts.env.iter().map(|(name, _)| name.clone()))
@@ -302,11 +299,7 @@ impl<'a> Scheduler<'a> {
             context: Arc::clone(&self.context),
             unit,
             used: self.units[unit].used.clone(),
-            place: if miss.takes_path {
-                CheckoutPlace::Real
-            } else {
-                CheckoutPlace::Fixed
-            },
+            place: self.context.checkout_place(miss.takes_path),
             env_names: miss.env_names,
             prerequisites: self.prerequisites(unit),
             fingerprint,
@@ -510,6 +503,7 @@ fn overridden_run(context: &BuildContext, unit: usize) -> Finished {
         result: vx_core::ActionResult {
             outputs: Vec::new(),
             payload: payload.encode(),
+            unisolated: false,
         },
         payload,
         again: Vec::new(),

@@ -15,7 +15,7 @@ use vx_core::{ActionSpec, Execution, Executor, Ingested, Observer, PackageSource
 use vx_rpc::daemon::{self, Spawned};
 use vx_rpc::{CassClient, Endpoint, Granted, Hub, RemoteExecutor, Secret};
 
-use crate::session::{Session, Sessions, Transfer};
+use crate::session::{Bare, Session, Sessions, Transfer};
 
 /// How long a service whose lifeline was closed may take to end before it is killed.
 const GRACE: Duration = Duration::from_secs(10);
@@ -128,6 +128,8 @@ fn own_cass(home: &Path, programs: &Path) -> Result<Place, SettingError> {
         directory.clone().into(),
         "--listen".into(),
         endpoint.to_string().into(),
+        // Who uses this store is who runs the actions.
+        "--accept-unisolated".into(),
     ];
     Ok(Place::Own {
         program: programs.join("vx-cass"),
@@ -357,6 +359,8 @@ struct RpcSession {
     cass: CassClient,
     rhea: RemoteExecutor,
     shared: bool,
+    endpoint: String,
+    bare: Option<Bare>,
 }
 
 #[async_trait]
@@ -364,13 +368,13 @@ impl Sessions for Services {
     async fn open(&self, label: &str) -> ServiceResult<Arc<dyn Session>> {
         let (cass, rhea) = self.live().await?;
         match cass.grant(label).await {
-            Ok(granted) => Ok(self.session(granted, cass, rhea)),
+            Ok(granted) => self.session(granted, cass, rhea).await,
             Err(error) if error.is_disconnected() => {
                 // It went between the look and the call; `live` sees that now.
                 cass.closed().await;
                 let (cass, rhea) = self.live().await?;
                 let granted = cass.grant(label).await?;
-                Ok(self.session(granted, cass, rhea))
+                self.session(granted, cass, rhea).await
             }
             Err(error) => Err(error),
         }
@@ -378,21 +382,38 @@ impl Sessions for Services {
 }
 
 impl Services {
-    fn session(
+    async fn session(
         &self,
         granted: Granted,
         cass: CassClient,
         rhea: RemoteExecutor,
-    ) -> Arc<dyn Session> {
-        Arc::new(RpcSession {
+    ) -> ServiceResult<Arc<dyn Session>> {
+        let bare = bare(&cass, &rhea).await?;
+        Ok(Arc::new(RpcSession {
             store: Arc::new(granted.store.clone()),
             results: Arc::new(granted.results.clone()),
             granted,
             cass,
             rhea,
             shared: !self.cass.is_own(),
-        })
+            endpoint: self.cass.endpoint().to_string(),
+            bare,
+        }))
     }
+}
+
+/// What the services say of running without isolation.
+async fn bare(cass: &CassClient, rhea: &RemoteExecutor) -> ServiceResult<Option<Bare>> {
+    let status = rhea.status().await?;
+    if status.isolation_fault.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(Bare {
+        why: status.isolation_fault,
+        directory: status.base_directory,
+        trace_fault: status.trace_fault,
+        accepted: cass.status().await?.accepts_unisolated,
+    }))
 }
 
 #[async_trait]
@@ -405,8 +426,16 @@ impl Session for RpcSession {
         Arc::clone(&self.results)
     }
 
+    fn store_endpoint(&self) -> String {
+        self.endpoint.clone()
+    }
+
     fn shared(&self) -> bool {
         self.shared
+    }
+
+    fn bare(&self) -> Option<Bare> {
+        self.bare.clone()
     }
 
     async fn execute(

@@ -21,6 +21,8 @@ pub(crate) struct Sight {
     links: Vec<(String, PathBuf)>,
     /// Declared paths that some action sees.
     declared: Vec<String>,
+    /// Whether actions see everything: they are not isolated.
+    everything: bool,
 }
 
 /// How something is found.
@@ -53,7 +55,21 @@ impl Sight {
                 .map(|path| ((*path).to_owned(), real(Path::new(path))))
                 .collect(),
             declared,
+            everything: false,
         }
+    }
+
+    /// The sight of actions that are not isolated: everything.
+    pub(crate) fn of_everything(checkout: &Path) -> Self {
+        Self {
+            everything: true,
+            ..Self::new(checkout, Vec::new(), Vec::new())
+        }
+    }
+
+    /// Whether what is found there and can't be read could be read by an action.
+    pub(crate) fn is_everything(&self) -> bool {
+        self.everything
     }
 
     /// How an action finds what is at a place.
@@ -82,7 +98,7 @@ impl Sight {
         });
         Found {
             links_ns: links.max().unwrap_or(i128::MIN),
-            shown: self.shows(&path),
+            shown: self.everything || self.shows(&path),
         }
     }
 

@@ -116,6 +116,7 @@ pub(crate) async fn prepare(
     }
 
     let local = matches!(package.root, PackageRoot::Checkout { .. });
+    let unisolated = context.unisolated();
     let mut declared = declared(plan, unit);
     if local && this.mode == Mode::RunBuildScript {
         declared
@@ -153,9 +154,11 @@ pub(crate) async fn prepare(
         } else {
             String::new()
         },
-        trace: runs_foreign_code(plan, unit) || bundles(&inputs),
+        // Without a root of its own a compiler finds what it is not given too.
+        trace: unisolated.is_some() || runs_foreign_code(plan, unit) || bundles(&inputs),
         host_paths: declared.paths,
         network: declared.network,
+        base: unisolated.map_or_else(String::new, |places| places.base.clone()),
     };
     Ok(Prepared {
         spec,

@@ -174,6 +174,9 @@ pub struct ActionSpec {
     pub host_paths: Vec<String>,
     /// Whether it may use the host's network, which the workspace declares.
     pub network: bool,
+    /// The directory that stands for [`crate::places::ROOT`] on the host, for an executor that
+    /// can't isolate ([`crate::places::base`]); empty for one that does.
+    pub base: String,
 }
 
 /// Which stream a piece of output came from.

@@ -85,6 +85,7 @@ fn action(checkout: &Path, mode: Option<CheckoutMode>) -> ActionSpec {
         trace: false,
         host_paths: Vec::new(),
         network: false,
+        base: String::new(),
     }
 }
 

@@ -94,7 +94,7 @@ impl Layout {
 }
 
 /// Whether an action is a build script's run: those leave whole directories.
-fn is_script(action: &ActionSpec) -> bool {
+pub(crate) fn is_script(action: &ActionSpec) -> bool {
     let mut collects = action.collect.iter();
     collects.any(|collect| matches!(collect.form, CollectForm::Tree { .. }))
 }
@@ -167,6 +167,7 @@ mod tests {
             trace: false,
             host_paths: Vec::new(),
             network: false,
+            base: String::new(),
         }
     }
 

@@ -382,6 +382,7 @@ pub fn shell(script: &str) -> ActionSpec {
         trace: false,
         host_paths: Vec::new(),
         network: false,
+        base: String::new(),
     }
 }
 

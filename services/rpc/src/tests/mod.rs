@@ -192,6 +192,7 @@ fn action() -> ActionSpec {
         trace: false,
         host_paths: Vec::new(),
         network: false,
+        base: String::new(),
     }
 }
 

@@ -75,6 +75,7 @@ pub(crate) mod spec {
         to.set_marker(&value.marker);
         to.set_trace(value.trace);
         to.set_network(value.network);
+        to.set_base(&value.base);
         texts::to_wire(
             &value.host_paths,
             to.init_host_paths(length(value.host_paths.len())),
@@ -156,6 +157,7 @@ pub(crate) mod spec {
             trace: from.get_trace(),
             host_paths: texts::from_wire(from.get_host_paths()?)?,
             network: from.get_network(),
+            base: text(from.get_base()?)?,
         })
     }
 

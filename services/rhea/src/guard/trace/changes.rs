@@ -1,0 +1,344 @@
+//! What an action changes where its changes stay: in the checkout and on the host, as they are.
+//!
+//! What it writes is no input of it, and what was there before and was read is one. After the
+//! run only what it left can be looked at; so what it read is noted exactly just before it is
+//! changed. A script that writes the same into its package on each run has the same inputs on
+//! each run.
+
+use std::collections::HashSet;
+use std::fs::{self, Metadata};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
+
+use rustix::fs::{AtFlags, CWD};
+use rustix::time::{ClockId, clock_gettime};
+use vx_core::places::below;
+use vx_core::readset::{MAX_CHANGED, Observed, ReadKind, ReadPlace, Seen, listing};
+
+use super::notes::{Intent, Notes, look};
+use super::resolve::Straightener;
+use super::scope::{Side, Writes};
+use crate::fetch::digest_file;
+
+/// The largest file whose content is noted while its writer waits, in bytes.
+const MAX_NOTED: u64 = 256 * 1024 * 1024;
+
+/// Where the kernel shows itself as files.
+const KERNEL: &[&str] = &["/proc", "/sys", "/dev"];
+
+/// What was changed so far.
+pub(super) struct Changes {
+    /// When the action started, by the clock that files are stamped with, in nanoseconds.
+    started_ns: i64,
+    /// Files that the action changed, and directories in which it made or removed something.
+    touched: HashSet<String>,
+    /// Devices of [`KERNEL`], where they are file systems of their own.
+    kernel: Vec<u64>,
+}
+
+/// What was at a path before the action changed it.
+#[derive(Default)]
+pub(super) struct Before {
+    content: Option<Observed>,
+    listing: Option<Observed>,
+    followed: Option<Observed>,
+    itself: Option<Observed>,
+}
+
+impl Before {
+    /// What a read of this kind found.
+    pub(super) fn of(&self, kind: ReadKind) -> Option<Observed> {
+        match kind {
+            ReadKind::Content => self.content.clone(),
+            ReadKind::Listing => self.listing.clone(),
+            ReadKind::Metadata => self.followed.clone(),
+            ReadKind::Link => self.itself.clone(),
+            ReadKind::Existence | ReadKind::Tree => None,
+        }
+    }
+}
+
+impl Changes {
+    pub(super) fn new() -> Self {
+        let now = clock_gettime(ClockId::RealtimeCoarse);
+        let root = device("/");
+        let own = |path: &&str| device(path).filter(|device| Some(*device) != root);
+        Self {
+            started_ns: nanoseconds(now.tv_sec, now.tv_nsec),
+            touched: HashSet::new(),
+            kernel: KERNEL.iter().filter_map(own).collect(),
+        }
+    }
+
+    /// Whether a file of this stamp was changed since the action started.
+    pub(super) fn is_since_start(&self, newest_ns: i64) -> bool {
+        newest_ns >= self.started_ns
+    }
+
+    /// Whether the action changed what is there.
+    pub(super) fn touched(&self, path: &str) -> bool {
+        !self.touched.is_empty() && self.touched.contains(path)
+    }
+
+    /// Whether a path leads to what the kernel makes up as it is read.
+    pub(super) fn is_of_kernel(&self, path: &str) -> bool {
+        device(path).is_some_and(|device| self.kernel.contains(&device))
+    }
+}
+
+fn device(path: &str) -> Option<u64> {
+    let found = rustix::fs::statat(CWD, path, AtFlags::empty()).ok()?;
+    Some(found.st_dev)
+}
+
+fn nanoseconds(seconds: i64, nanoseconds: i64) -> i64 {
+    seconds
+        .saturating_mul(1_000_000_000)
+        .saturating_add(nanoseconds)
+}
+
+impl Notes {
+    /// The file's times or mode change, or it is cut.
+    pub(super) fn touch(&mut self, path: &str) {
+        self.add(path, ReadKind::Metadata);
+        self.about_to_change(path);
+    }
+
+    /// Something is made, removed, replaced or moved.
+    pub(super) fn alter(&mut self, path: &str, intent: Intent) {
+        self.add(path, ReadKind::Link);
+        match look(path, AtFlags::SYMLINK_NOFOLLOW) {
+            Seen::Directory => {
+                if intent == Intent::Move {
+                    self.give_up(&format!(
+                        "it moved the directory {path}, which was there before"
+                    ));
+                }
+                // What is in it stays an input.
+                self.about_to_change(path);
+                self.about_to_change_in_parent(path);
+                return;
+            }
+            // It may be read under another name from here on.
+            Seen::File { .. } => self.add_content(path),
+            Seen::Absent | Seen::Link | Seen::Other => {}
+        }
+        self.about_to_change(path);
+        self.about_to_change_in_parent(path);
+        self.owns(path);
+    }
+
+    /// A file is opened in a way that may change it.
+    pub(super) fn open_to_write(&mut self, path: &str, flags: i32) {
+        let has = |flag: i32| flags & flag == flag;
+        let access = flags & libc::O_ACCMODE;
+        if has(libc::O_PATH) || has(libc::O_TMPFILE) {
+            return self.add(path, ReadKind::Metadata);
+        }
+        if has(libc::O_EXCL) || has(libc::O_NOFOLLOW) {
+            self.add(path, ReadKind::Link);
+        }
+        match look(path, AtFlags::empty()) {
+            Seen::Absent if has(libc::O_CREAT) => {
+                // Where it can be made it is made, whatever was there before.
+                if let Some(parent) = parent(path) {
+                    self.add(parent, ReadKind::Metadata);
+                }
+                self.about_to_change_in_parent(path);
+            }
+            Seen::File { .. } if has(libc::O_EXCL | libc::O_CREAT) => return,
+            Seen::File { .. } if access == libc::O_RDONLY => return self.add_content(path),
+            Seen::File { .. } if has(libc::O_TRUNC) => {}
+            Seen::File { .. } => self.add_content(path),
+            Seen::Absent | Seen::Directory | Seen::Link | Seen::Other => {
+                return self.add(path, ReadKind::Metadata);
+            }
+        }
+        self.about_to_change(path);
+        self.owns(path);
+    }
+
+    /// Whether the action made or changed a path, by this or another name.
+    pub(super) fn owns_by_another_name(&self, path: &str) -> bool {
+        self.scope.writes == Writes::Stay
+            && !self.own.is_empty()
+            && Straightener::real(path).is_some_and(|real| real != path && self.is_own(&real))
+    }
+
+    fn owns(&mut self, path: &str) {
+        if let Some(real) = Straightener::real(path) {
+            self.own.insert(real);
+        }
+        self.own.insert(path.to_owned());
+    }
+
+    fn about_to_change_in_parent(&mut self, path: &str) {
+        if let Some(parent) = parent(path) {
+            let parent = parent.to_owned();
+            self.about_to_change(&parent);
+        }
+    }
+
+    /// Keeps what was read of a path, as the action is the first to change it.
+    fn about_to_change(&mut self, path: &str) {
+        let first = self.changes.touched.insert(path.to_owned());
+        // Another may have changed it since it was read; then nobody knows what was read.
+        let unchanged = fs::symlink_metadata(path).map_or(true, |found| {
+            !self.changes.is_since_start(newest_ns(&found))
+        });
+        if first && unchanged && self.notes.contains_key(path) {
+            self.keep_as_it_is(path);
+        }
+    }
+
+    /// Notes exactly what is at a path that was read, as far as that is not noted yet.
+    pub(super) fn keep_as_it_is(&mut self, path: &str) {
+        let Some(note) = self.notes.get_mut(path) else {
+            return;
+        };
+        let mut before = note.before.take().unwrap_or_default();
+        let (content, lists) = (note.content, note.listing);
+        before.itself.get_or_insert_with(|| itself(path));
+        before.followed.get_or_insert_with(|| followed(path));
+        if content && before.content.is_none() {
+            match self.content(path) {
+                Ok(content) => before.content = Some(content),
+                Err(why) => self.give_up(&why),
+            }
+        }
+        if lists && before.listing.is_none() {
+            before.listing = self.listing(path);
+        }
+        if let Some(note) = self.notes.get_mut(path) {
+            note.before = Some(before);
+        }
+    }
+
+    fn content(&self, path: &str) -> Result<Observed, String> {
+        let Ok(found) = fs::metadata(path) else {
+            return Ok(Observed::Absent);
+        };
+        if found.is_dir() {
+            return Ok(Observed::Kind("directory".to_owned()));
+        }
+        if !found.is_file() {
+            return Ok(Observed::Special);
+        }
+        if found.len() > MAX_NOTED {
+            return Err(format!(
+                "it read {path} and changed it, which is too large to note"
+            ));
+        }
+        digest_file(Path::new(path))
+            .map(Observed::Content)
+            .map_err(|error| format!("it read {path} and changed it: {error}"))
+    }
+
+    fn listing(&self, path: &str) -> Option<Observed> {
+        let Ok(entries) = fs::read_dir(path) else {
+            return Some(followed(path));
+        };
+        let mut names = Vec::new();
+        for entry in entries {
+            let entry = entry.ok()?;
+            let inner = entry.path();
+            if self.scope.is_unlisted(inner.to_str()?) {
+                continue;
+            }
+            let is_directory = fs::metadata(&inner).is_ok_and(|found| found.is_dir());
+            names.push((
+                entry.file_name().to_string_lossy().into_owned(),
+                is_directory,
+            ));
+        }
+        Some(listing(names))
+    }
+
+    /// All that was changed, where changes stay.
+    pub(super) fn changed(&mut self) -> Vec<ReadPlace> {
+        if self.scope.writes != Writes::Stay {
+            return Vec::new();
+        }
+        let paths = self.own.iter().chain(&self.changes.touched);
+        let mut changed: Vec<ReadPlace> = paths
+            .filter_map(|path| match self.scope.side(path) {
+                Side::Out(place) => Some(place),
+                Side::In => None,
+            })
+            .collect();
+        changed.sort();
+        changed.dedup();
+        if changed.len() > MAX_CHANGED {
+            changed.truncate(MAX_CHANGED);
+            self.give_up("it changed more files than a trace holds");
+        }
+        changed
+    }
+
+    /// What lies beside an action's inputs belongs to others and is in no key.
+    pub(super) fn note_given(&mut self, path: &str, intent: Intent) {
+        let Some(given) = &self.scope.given else {
+            return;
+        };
+        if below(path, &given.base).is_none() {
+            return;
+        }
+        let changes = |flags: i32| flags & (libc::O_ACCMODE | libc::O_CREAT) != libc::O_RDONLY;
+        let reads = match intent {
+            Intent::Alter => false,
+            Intent::Open(flags) => !changes(flags),
+            Intent::Execute | Intent::Move => true,
+            Intent::Look | Intent::LookAtLink | Intent::List | Intent::Touch => return,
+        };
+        if !reads {
+            self.own.insert(path.to_owned());
+            return;
+        }
+        let mut ancestors = Path::new(path).ancestors().filter_map(Path::to_str);
+        let ours = ancestors.any(|one| self.given.contains(one) || self.own.contains(one));
+        // A compiler opens every library there that may be the one it was told of, and takes
+        // that by its content.
+        let library = parent(path).is_some_and(|parent| parent.ends_with("/deps"));
+        if !ours && !library && matches!(look(path, AtFlags::empty()), Seen::File { .. }) {
+            self.give_up(&format!("it read {path}, which is no input of it"));
+        }
+    }
+}
+
+fn parent(path: &str) -> Option<&str> {
+    let (parent, _) = path.rsplit_once('/')?;
+    Some(if parent.is_empty() { "/" } else { parent })
+}
+
+fn newest_ns(found: &Metadata) -> i64 {
+    let modified = nanoseconds(found.mtime(), found.mtime_nsec());
+    modified.max(nanoseconds(found.ctime(), found.ctime_nsec()))
+}
+
+fn followed(path: &str) -> Observed {
+    fs::metadata(path).map_or(Observed::Absent, |found| described(&found))
+}
+
+fn itself(path: &str) -> Observed {
+    let Ok(found) = fs::symlink_metadata(path) else {
+        return Observed::Absent;
+    };
+    match fs::read_link(path) {
+        Ok(target) => Observed::Link(target.to_string_lossy().into_owned()),
+        Err(_) => described(&found),
+    }
+}
+
+/// As the orchestrator describes what it observes.
+fn described(found: &Metadata) -> Observed {
+    if found.is_file() {
+        return Observed::File {
+            size: found.len(),
+            executable: found.permissions().mode() & 0o100 != 0,
+        };
+    }
+    if found.is_dir() {
+        return Observed::Kind("directory".to_owned());
+    }
+    Observed::Special
+}
