@@ -144,8 +144,8 @@ mod tests {
     #[test]
     fn grandchildren_are_found_and_killed_by_their_own_identity() {
         let mut shell = Command::new("/bin/sh")
-            .args(["-c", "cat & cat & wait"])
-            .stdin(Stdio::piped())
+            .args(["-c", "sleep 1000 & sleep 1000 & wait"])
+            .stdin(Stdio::null())
             .spawn()
             .unwrap();
         let pid = Pid::from_child(&shell);
@@ -166,7 +166,6 @@ mod tests {
         for process in &below {
             process.kill();
         }
-        drop(shell.stdin.take());
         shell.wait().unwrap();
         assert_eq!(descendants(pid), []);
     }

@@ -290,12 +290,14 @@ impl Notes {
             Intent::Execute | Intent::Move => true,
             Intent::Look | Intent::LookAtLink | Intent::List | Intent::Touch => return,
         };
+        let mut ancestors = Path::new(path).ancestors().filter_map(Path::to_str);
+        let ours = ancestors.any(|one| self.given.contains(one));
         if !reads {
-            self.own.insert(path.to_owned());
+            if !ours {
+                self.given.insert(path.to_owned());
+            }
             return;
         }
-        let mut ancestors = Path::new(path).ancestors().filter_map(Path::to_str);
-        let ours = ancestors.any(|one| self.given.contains(one) || self.own.contains(one));
         // A compiler opens every library there that may be the one it was told of, and takes
         // that by its content.
         let library = parent(path).is_some_and(|parent| parent.ends_with("/deps"));
@@ -341,4 +343,173 @@ fn described(found: &Metadata) -> Observed {
         return Observed::Kind("directory".to_owned());
     }
     Observed::Special
+}
+
+#[cfg(test)]
+mod tests {
+    use vx_core::Digest;
+    use vx_core::readset::Trace;
+
+    use super::super::scope::{Given, Reach, Scope};
+    use super::*;
+
+    struct Bench {
+        directory: tempfile::TempDir,
+        notes: Notes,
+    }
+
+    impl Bench {
+        /// Notes of an action that starts after these files are there.
+        fn new(files: &[(&str, &str)]) -> Self {
+            let directory = tempfile::tempdir().unwrap();
+            let root = fs::canonicalize(directory.path()).unwrap();
+            for (name, content) in files {
+                let path = root.join("ws").join(name);
+                fs::create_dir_all(path.parent().unwrap()).unwrap();
+                fs::write(path, content).unwrap();
+            }
+            fs::create_dir_all(root.join("base")).unwrap();
+            let written = clock_gettime(ClockId::Realtime);
+            let written = nanoseconds(written.tv_sec, written.tv_nsec);
+            while Changes::new().started_ns <= written {
+                std::thread::yield_now();
+            }
+            let text = |name: &str| root.join(name).to_str().unwrap().to_owned();
+            let notes = Notes::new(Scope {
+                checkout: Some(text("ws")),
+                toolchain: None,
+                writes: Writes::Stay,
+                own: vec!["/proc".to_owned()],
+                host: Reach::Everything,
+                given: Some(Given {
+                    base: text("base"),
+                    paths: vec![text("base/given")],
+                }),
+            });
+            Self { directory, notes }
+        }
+
+        fn path(&self, name: &str) -> String {
+            let root = fs::canonicalize(self.directory.path()).unwrap();
+            root.join(name).to_str().unwrap().to_owned()
+        }
+
+        fn read(&mut self, name: &str) {
+            let path = self.path(name);
+            self.notes.note(&path, Intent::Open(libc::O_RDONLY));
+        }
+
+        fn write(&mut self, name: &str, content: &str) {
+            let path = self.path(name);
+            let flags = libc::O_WRONLY | libc::O_CREAT | libc::O_TRUNC;
+            self.notes.note(&path, Intent::Open(flags));
+            fs::write(path, content).unwrap();
+        }
+    }
+
+    fn before(trace: &Trace, name: &str, kind: ReadKind) -> Option<Option<Observed>> {
+        let mut sights = trace.sights.iter();
+        let found = sights.find(|sight| {
+            let is = |path: &str| path.ends_with(name);
+            sight.read.kind == kind
+                && match &sight.read.place {
+                    ReadPlace::Checkout(path) => is(path.as_str()),
+                    ReadPlace::Host(path) => is(path),
+                    ReadPlace::CargoHome(_) | ReadPlace::Toolchain(_) => false,
+                }
+        });
+        found.map(|sight| sight.before.clone())
+    }
+
+    #[test]
+    fn what_is_only_written_is_no_input_and_what_was_read_is_one() {
+        let mut bench = Bench::new(&[("old", "1"), ("both", "1")]);
+        bench.write("ws/new", "2");
+        bench.read("ws/new");
+        bench.write("ws/old", "2");
+        bench.read("ws/old");
+        bench.read("ws/both");
+        bench.write("ws/both", "2");
+        bench.read("ws/both");
+        let trace = bench.notes.take();
+        assert_eq!(before(&trace, "new", ReadKind::Content), None);
+        assert_eq!(before(&trace, "old", ReadKind::Content), None);
+        let read = Some(Some(Observed::Content(Digest::of(b"1"))));
+        assert_eq!(before(&trace, "both", ReadKind::Content), read);
+        assert_eq!(trace.incomplete, None);
+        let changed: Vec<_> = trace
+            .changed
+            .iter()
+            .map(|place| format!("{place:?}"))
+            .collect();
+        for name in ["new", "old", "both"] {
+            assert!(
+                changed.iter().any(|place| place.contains(name)),
+                "{changed:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_change_that_failed_leaves_an_input() {
+        let mut bench = Bench::new(&[("kept", "1")]);
+        let path = bench.path("ws/kept");
+        let flags = libc::O_WRONLY | libc::O_TRUNC;
+        bench.notes.note(&path, Intent::Open(flags));
+        bench.read("ws/kept");
+        let trace = bench.notes.take();
+        assert!(before(&trace, "kept", ReadKind::Content).is_some());
+    }
+
+    #[test]
+    fn what_another_changed_since_the_start_is_not_taken_for_what_was_read() {
+        let mut bench = Bench::new(&[("both", "1")]);
+        bench.read("ws/both");
+        fs::write(bench.path("ws/both"), "of another").unwrap();
+        bench.write("ws/both", "2");
+        let trace = bench.notes.take();
+        assert_eq!(before(&trace, "both", ReadKind::Content), Some(None));
+    }
+
+    #[test]
+    fn a_listed_directory_is_as_it_was_listed() {
+        let mut bench = Bench::new(&[("d/a", "1")]);
+        let directory = bench.path("ws/d");
+        bench.notes.note(&directory, Intent::List);
+        bench.write("ws/d/b", "2");
+        let trace = bench.notes.take();
+        let listed = listing(vec![("a".to_owned(), false)]);
+        assert_eq!(before(&trace, "d", ReadKind::Listing), Some(Some(listed)));
+    }
+
+    #[test]
+    fn what_is_moved_is_read_and_a_moved_directory_can_t_be_told() {
+        let mut bench = Bench::new(&[("a", "1"), ("d/x", "1")]);
+        let path = bench.path("ws/a");
+        bench.notes.note(&path, Intent::Move);
+        let directory = bench.path("ws/d");
+        bench.notes.note(&directory, Intent::Move);
+        let trace = bench.notes.take();
+        let read = Some(Some(Observed::Content(Digest::of(b"1"))));
+        assert_eq!(before(&trace, "a", ReadKind::Content), read);
+        assert!(trace.incomplete.is_some_and(|why| why.contains("moved")));
+    }
+
+    #[test]
+    fn what_others_left_beside_ones_inputs_can_t_be_keyed() {
+        let mut bench = Bench::new(&[]);
+        for name in ["base/given", "base/left", "base/deps/liba.rlib"] {
+            let path = bench.path(name);
+            fs::create_dir_all(Path::new(&path).parent().unwrap()).unwrap();
+            fs::write(path, "").unwrap();
+        }
+        bench.read("base/given");
+        bench.read("base/deps/liba.rlib");
+        bench.read("base/absent");
+        bench.write("base/own", "");
+        bench.read("base/own");
+        assert_eq!(bench.notes.take().incomplete, None);
+        bench.read("base/left");
+        assert!(bench.notes.take().incomplete.is_some());
+    }
 }
