@@ -206,6 +206,20 @@ impl Report {
         units
     }
 
+    /// Checks that every action's result is kept in the store.
+    ///
+    /// # Panics
+    /// When one is not.
+    #[track_caller]
+    pub fn assert_kept(&self) {
+        let lost: Vec<_> = self
+            .actions
+            .iter()
+            .filter(|action| action.unpublished.is_some() || action.key.is_none())
+            .collect();
+        assert!(lost.is_empty(), "{lost:#?}");
+    }
+
     /// Checks which packages had something built.
     ///
     /// # Panics

@@ -135,6 +135,13 @@ impl BuildContext {
         }
     }
 
+    /// An action ended. One that is not isolated may have changed what others read of the host.
+    pub(crate) fn action_ended(&self) {
+        if self.unisolated().is_some() {
+            self.host_seen.forget();
+        }
+    }
+
     /// Observes for look-ups.
     pub(crate) fn lookup_observer(&self) -> Observer<'_> {
         Observer {

@@ -97,6 +97,11 @@ impl HostSeen {
         self.lock().get(read).cloned()
     }
 
+    /// Forgets all of it.
+    pub(crate) fn forget(&self) {
+        self.lock().clear();
+    }
+
     fn put(&self, read: &Read, observation: &Observation) {
         self.lock().insert(read.clone(), observation.clone());
     }

@@ -383,6 +383,7 @@ impl<'a> Scheduler<'a> {
         joined: bool,
         end: &ExecutionEnd,
     ) -> Result<(), EngineFault> {
+        self.context.action_ended();
         match end {
             // What another build ran counts here if this build's own lookup finds it.
             ExecutionEnd::Published(_) | ExecutionEnd::Unpublished { .. } if joined => {

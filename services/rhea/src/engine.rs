@@ -198,7 +198,7 @@ impl Engine {
         let scratch = self.directory.scratch()?;
         let text = |path: PathBuf| path.to_string_lossy().into_owned();
         let (root, layer) = self.directory.mount_points();
-        let ground = Ground::Root(RootSpec {
+        let ground = Ground::Root(Box::new(RootSpec {
             base: text(root),
             layer: text(layer),
             system: self.system.clone(),
@@ -212,7 +212,7 @@ impl Engine {
             binds: Vec::new(),
             host_paths: Vec::new(),
             network: false,
-        });
+        }));
         let fault = self.try_ground(ground).await?;
         scratch.remove().await;
         Ok(fault)

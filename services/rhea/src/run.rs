@@ -223,7 +223,7 @@ impl Attempt<'_> {
     fn guard_spec(&self, binds: Vec<Bind>) -> GuardSpec {
         let (root, layer) = self.engine.directory.mount_points();
         GuardSpec {
-            ground: Ground::Root(RootSpec {
+            ground: Ground::Root(Box::new(RootSpec {
                 base: text(root),
                 layer: text(layer),
                 system: self.engine.system.clone(),
@@ -236,7 +236,7 @@ impl Attempt<'_> {
                 binds: in_order(binds),
                 host_paths: self.host_paths(),
                 network: self.action.network,
-            }),
+            })),
             memory: self.engine.memory,
             program: Some(Program {
                 argv: self.action.argv.clone(),

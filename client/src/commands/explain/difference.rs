@@ -72,6 +72,11 @@ pub(super) enum Difference {
         was: Option<String>,
         now: Option<String>,
     },
+    /// The directory it runs in that stands for isolation, where there is none.
+    Isolation {
+        was: Option<String>,
+        now: Option<String>,
+    },
     /// The rules by which vx makes keys and plans.
     Vx { was: Vec<u32>, now: Vec<u32> },
     /// Something of the command line, the toolchain or package sources; a report says no more.
@@ -203,6 +208,13 @@ impl Difference {
                 }
                 (None, _) => "its output has the checkout's path in it now".to_owned(),
                 (_, None) => "its output has the checkout's path in it no more".to_owned(),
+            },
+            Self::Isolation { was, now } => match (was, now) {
+                (None, _) => "it is not isolated any more".to_owned(),
+                (_, None) => "it is isolated now".to_owned(),
+                (Some(was), Some(now)) => {
+                    format!("it is not isolated, and its inputs are in {now} and not in {was}")
+                }
             },
             Self::Vx { .. } => "vx itself changed how it makes keys".to_owned(),
             Self::Unrecorded => {

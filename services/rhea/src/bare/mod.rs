@@ -7,5 +7,6 @@
 
 pub(crate) mod places;
 pub(crate) mod prepare;
+mod put;
 pub(crate) mod shelf;
 mod stamps;

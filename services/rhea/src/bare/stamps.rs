@@ -96,7 +96,8 @@ mod tests {
     async fn every_change_shows() {
         let directory = tempfile::tempdir().unwrap();
         let root = directory.path().join("root");
-        let changes: [(&str, fn(&Path)); 4] = [
+        type Change = (&'static str, fn(&Path));
+        let changes: [Change; 4] = [
             ("a write of the same size", |root| {
                 let file = root.join("sub/a");
                 let time = fs::metadata(&file).unwrap().modified().unwrap();

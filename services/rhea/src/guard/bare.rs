@@ -58,6 +58,10 @@ pub(super) fn guard(
 /// ends, which wakes the next one.
 fn end_descendants() {
     loop {
+        // Whoever descends from here does so by way of a child.
+        if matches!(wait(WaitOptions::NOHANG), Err(rustix::io::Errno::CHILD)) {
+            return;
+        }
         for process in descendants(rustix::process::getpid()) {
             process.kill();
         }

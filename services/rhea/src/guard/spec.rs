@@ -67,7 +67,7 @@ pub(crate) struct GuardSpec {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Ground {
     /// A root of its own.
-    Root(RootSpec),
+    Root(Box<RootSpec>),
     /// The host as it is, where the kernel refuses roots.
     Host,
 }
