@@ -104,6 +104,8 @@ struct ActionSpec {
   hostPaths @13 :List(Text);
   network @14 :Bool;
   realPlaces @15 :List(Text);
+  base @16 :Text;
+  # Empty where the executor isolates.
 }
 
 struct Marker {
@@ -122,24 +124,46 @@ struct Marked {
   marker @1 :UInt8;
 }
 
-struct Sight {
-  place :union {
+struct ReadPlace {
+  union {
     checkout @0 :Text;
     cargoHome @1 :Text;
     toolchain @2 :Text;
     host @3 :Text;
-    given @10 :Text;
+    given @4 :Text;
   }
-  kind @4 :Kind;
+}
+
+struct Observed {
+  union {
+    absent @0 :Void;
+    content @1 :Values.Digest;
+    listing @2 :Values.Digest;
+    tree @3 :Values.Digest;
+    kind @4 :Text;
+    file :group {
+      size @5 :UInt64;
+      executable @6 :Bool;
+    }
+    link @7 :Text;
+    special @8 :Void;
+  }
+}
+
+struct Sight {
+  place @0 :ReadPlace;
+  kind @1 :Kind;
   seen :union {
-    absent @5 :Void;
-    file @6 :Int64;
+    absent @2 :Void;
+    file @3 :Int64;
     # The later of its times, in nanoseconds since the epoch.
-    directory @7 :Int64;
+    directory @4 :Int64;
     # The same.
-    link @8 :Void;
-    other @9 :Void;
+    link @5 :Void;
+    other @6 :Void;
   }
+  before @7 :Observed;
+  # Null where the action did not change it.
 
   enum Kind {
     content @0;
@@ -158,6 +182,7 @@ struct Trace {
   wrote @2 :List(Text);
   unsteady @3 :Text;
   # Empty where every path was the same thing each time.
+  changed @4 :List(ReadPlace);
 }
 
 struct Outcome {

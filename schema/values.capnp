@@ -29,6 +29,7 @@ struct Output {
 struct ActionResult {
   outputs @0 :List(Output);
   payload @1 :Data;
+  unisolated @2 :Bool;
 }
 
 struct StoreStatus {
@@ -41,6 +42,7 @@ struct StoreStatus {
   setAside @6 :UInt64;
   linked @7 :UInt64;
   copied @8 :UInt64;
+  acceptsUnisolated @9 :Bool;
 }
 
 struct ExecutorStatus {
@@ -51,4 +53,6 @@ struct ExecutorStatus {
   directBytes @4 :UInt64;
   relayedBytes @5 :UInt64;
   placedBytes @6 :UInt64;
+  baseDirectory @7 :Text;
+  traceFault @8 :Text;
 }

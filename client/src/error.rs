@@ -71,7 +71,7 @@ impl CommandError {
             ServiceError::Overloaded(_) => Self::new(code, format!("vx-aether refused while {doing}"))
                 .because(error)
                 .help("try again when the builds under way are done"),
-            ServiceError::Revoked | ServiceError::Failed(_) => {
+            ServiceError::Revoked | ServiceError::Unaccepted(_) | ServiceError::Failed(_) => {
                 Self::new(code, format!("vx-aether failed while {doing}"))
                     .because(error)
                     .help("$VX_HOME/aether.log may say more")

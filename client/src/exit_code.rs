@@ -52,6 +52,7 @@ impl ExitCode {
             ServiceError::Invalid(_) | ServiceError::Denied(_) => Self::Failure,
             ServiceError::Disconnected { .. }
             | ServiceError::Revoked
+            | ServiceError::Unaccepted(_)
             | ServiceError::Overloaded(_)
             | ServiceError::Failed(_) => Self::Engine,
         }

@@ -166,6 +166,8 @@ pub(crate) struct Inputs {
     pub(crate) packages: BTreeMap<String, String>,
     /// What `metadata.vx` declares.
     pub(crate) declared: Declared,
+    /// Where its inputs lay, if it was not isolated.
+    pub(crate) base: Option<String>,
     /// The action that each dependency among the parts is of.
     pub(crate) dependencies: Vec<Option<String>>,
 }

@@ -199,7 +199,7 @@ impl Step<'_, '_> {
 
     fn run_vx(&self) -> Run {
         let env = self.cases.env;
-        let mut command = env.command(env.program("vx"), &self.cases.project);
+        let mut command = env.vx_command(&self.cases.project);
         command
             .arg("build")
             .args(&self.arguments)

@@ -53,7 +53,24 @@ pub struct Env {
     toolchain: Arc<Toolchain>,
     variables: BTreeMap<OsString, OsString>,
     projects: AtomicUsize,
+    namespaces: Namespaces,
 }
+
+/// Whether the kernel lets what `vx` starts make namespaces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Namespaces {
+    Allowed,
+    Refused,
+}
+
+/// Runs its arguments where the kernel refuses user namespaces, with no privilege to change
+/// that: in one in which no further one may be made.
+const REFUSING: &str = r#"
+exec unshare --user --map-root-user /bin/sh -c '
+    echo 0 >/proc/sys/user/max_user_namespaces &&
+    exec setpriv --bounding-set=-all --inh-caps=-all -- "$@"
+' refusing "$@"
+"#;
 
 /// A build that succeeded, and what it took.
 #[must_use = "look at what was built"]
@@ -129,7 +146,15 @@ impl Env {
             toolchain,
             variables,
             projects: AtomicUsize::new(0),
+            namespaces: Namespaces::Allowed,
         }
+    }
+
+    /// Has everything that `vx` starts from now on run where the kernel refuses namespaces.
+    #[must_use]
+    pub fn refusing_namespaces(mut self) -> Self {
+        self.namespaces = Namespaces::Refused;
+        self
     }
 
     /// Sets a variable for everything that is started from now on.
@@ -236,10 +261,37 @@ impl Env {
         locate::bin_dir().join(name)
     }
 
+    /// A command that runs `vx`.
+    #[must_use]
+    pub fn vx_command(&self, directory: impl AsRef<Path>) -> Command {
+        match self.namespaces {
+            Namespaces::Allowed => self.command(self.program("vx"), directory),
+            Namespaces::Refused => {
+                let mut command = self.command("/bin/sh", directory);
+                command
+                    .args(["-c", REFUSING, "refusing"])
+                    .arg(self.program("vx"));
+                command
+            }
+        }
+    }
+
     /// Starts `vx` in a directory.
     pub fn start_vx(&self, directory: impl AsRef<Path>, arguments: &[&str]) -> Running {
-        let mut command = self.command(self.program("vx"), &directory);
+        let mut command = self.vx_command(&directory);
         command.args(arguments);
+        Running::start(command, directory.as_ref().to_owned())
+    }
+
+    /// Starts `vx` in a directory, with further variables.
+    pub fn start_vx_with(
+        &self,
+        directory: impl AsRef<Path>,
+        arguments: &[&str],
+        variables: &[(&str, &str)],
+    ) -> Running {
+        let mut command = self.vx_command(&directory);
+        command.args(arguments).envs(variables.iter().copied());
         Running::start(command, directory.as_ref().to_owned())
     }
 

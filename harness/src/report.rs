@@ -32,6 +32,8 @@ pub struct Report {
     pub errors: Vec<String>,
     /// Final outputs, relative to the workspace.
     pub outputs: Vec<String>,
+    /// Why actions were not isolated.
+    pub isolation: Option<String>,
 }
 
 /// Actions by outcome.
@@ -78,6 +80,11 @@ pub struct Action {
     /// Fixed places that its outputs hold.
     #[serde(default)]
     pub fixed_places: Vec<String>,
+    /// Why its program was run again before its result stood.
+    #[serde(default)]
+    pub again: Vec<String>,
+    /// Why its result serves its build alone.
+    pub unpublished: Option<String>,
     /// Why runs of it were found to differ by themselves.
     #[serde(default)]
     pub unstable: Vec<String>,
@@ -200,6 +207,20 @@ impl Report {
             .collect();
         units.sort_unstable();
         units
+    }
+
+    /// Checks that every action's result is kept in the store.
+    ///
+    /// # Panics
+    /// When one is not.
+    #[track_caller]
+    pub fn assert_kept(&self) {
+        let lost: Vec<_> = self
+            .actions
+            .iter()
+            .filter(|action| action.unpublished.is_some() || action.key.is_none())
+            .collect();
+        assert!(lost.is_empty(), "{lost:#?}");
     }
 
     /// Checks which packages had something built.

@@ -89,6 +89,9 @@ fn told(answer: &Answer) -> String {
         }
         None => text.push_str("           could not be asked\n"),
     }
+    if !keeps_what_is_made(status) {
+        text.push_str("           does not keep results of actions that are not isolated\n");
+    }
     text.push_str(&format!("vx-rhea    {}\n", status.executor_endpoint));
     match &status.executor {
         Some(executor) => {
@@ -100,14 +103,28 @@ fn told(answer: &Answer) -> String {
             ));
             if !executor.isolation_fault.is_empty() {
                 text.push_str(&format!(
-                    "           it can't isolate actions: {}\n",
+                    "           actions are not isolated: {}\n",
                     executor.isolation_fault
+                ));
+            }
+            if !executor.trace_fault.is_empty() {
+                text.push_str(&format!(
+                    "           nor watched, so no result is kept: {}\n",
+                    executor.trace_fault
                 ));
             }
         }
         None => text.push_str("           could not be asked\n"),
     }
     text
+}
+
+/// Whether the store keeps results of the executor's actions, as far as both could be asked.
+fn keeps_what_is_made(status: &OrchestratorStatus) -> bool {
+    let (Some(store), Some(executor)) = (&status.store, &status.executor) else {
+        return true;
+    };
+    store.accepts_unisolated || executor.isolation_fault.is_empty()
 }
 
 fn counted(count: u64, noun: &str) -> String {
@@ -149,6 +166,27 @@ mod tests {
         );
         let json = serde_json::to_value(answer(None)).unwrap();
         assert_eq!(json, serde_json::json!({"home": "/v", "running": false}));
+    }
+
+    #[test]
+    fn it_tells_where_actions_are_not_isolated() {
+        let status = OrchestratorStatus {
+            store: Some(StoreStatus::default()),
+            executor: Some(ExecutorStatus {
+                isolation_fault: "refused".to_owned(),
+                trace_fault: "no".to_owned(),
+                ..ExecutorStatus::default()
+            }),
+            ..OrchestratorStatus::default()
+        };
+        let text = told(&answer(Some(status)));
+        for line in [
+            "does not keep results of actions that are not isolated",
+            "actions are not isolated: refused",
+            "nor watched, so no result is kept: no",
+        ] {
+            assert!(text.contains(line), "{text}");
+        }
     }
 
     #[test]

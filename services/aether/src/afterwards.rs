@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 
 use vx_core::error::{ServiceError, ServiceResult};
-use vx_core::readset::{Observed, Read, ReadKind, ReadPlace, ReadSet, Seen, Trace};
+use vx_core::places::below;
+use vx_core::readset::{Observed, Read, ReadKind, ReadPlace, ReadSet, Sight, Trace};
 
 use crate::execute::Job;
 use crate::given::Given;
@@ -22,6 +23,9 @@ pub(crate) struct Afterwards {
     pub(crate) newest: Option<PathBuf>,
     /// A path that is not what the action saw there.
     pub(crate) disagreement: Option<String>,
+    /// A path that the action read and then changed itself, so that the next run of it has
+    /// another input.
+    pub(crate) changed_itself: Option<String>,
 }
 
 /// Looks at an execution's inputs once it is over.
@@ -39,12 +43,14 @@ pub(crate) fn look(
     let context = &job.context;
     let static_digest = context.graph.statics[job.unit];
     let soft = &context.graph.soft_env[job.unit];
-    let seen: HashMap<&Read, &Seen> = trace
+    let seen: HashMap<&Read, &Sight> = trace
         .iter()
         .flat_map(|trace| &trace.sights)
-        .map(|sight| (&sight.read, &sight.seen))
+        .map(|sight| (&sight.read, sight))
         .collect();
+    let changed = trace.map_or(&[][..], |trace| &trace.changed);
     let mut disagreement = trace.and_then(|trace| trace.unsteady.clone());
+    let mut changed_itself = None;
     let mut newest = None;
     let mut newest_ns = i128::MIN;
     let note = |read: &Read, observation: &Observation| {
@@ -52,12 +58,24 @@ pub(crate) fn look(
         if matches!(read.place, ReadPlace::Given(_)) {
             return;
         }
+        let sight = seen.get(read);
+        if let Some(before) = sight.and_then(|sight| sight.before.as_ref()) {
+            if *before != observation.observed && changed_itself.is_none() {
+                let path = context.places.host_path(&read.place);
+                changed_itself = Some(path.display().to_string());
+            }
+            return;
+        }
+        // What it only names is there as it left it; what it read of that, it was seen to read.
+        if sight.is_none() && changed.iter().any(|place| is_in(place, &read.place)) {
+            return;
+        }
         if observation.newest_ns > newest_ns {
             newest_ns = observation.newest_ns;
             newest = Some(context.places.host_path(&read.place));
         }
-        let agrees = match seen.get(read) {
-            Some(seen) => readsets::agree(seen, observation, started_ns),
+        let agrees = match sight {
+            Some(sight) => readsets::agree(&sight.seen, observation, started_ns),
             // A compiler said that it read this.
             None => read.kind != ReadKind::Content || observation.observed != Observed::Absent,
         };
@@ -78,5 +96,17 @@ pub(crate) fn look(
         newest_ns,
         newest,
         disagreement,
+        changed_itself,
     })
+}
+
+/// Whether a place is another or lies below it.
+fn is_in(place: &ReadPlace, other: &ReadPlace) -> bool {
+    match (place, other) {
+        (ReadPlace::Checkout(one), ReadPlace::Checkout(other))
+        | (ReadPlace::CargoHome(one), ReadPlace::CargoHome(other))
+        | (ReadPlace::Toolchain(one), ReadPlace::Toolchain(other)) => one.starts_with(other),
+        (ReadPlace::Host(one), ReadPlace::Host(other)) => below(one, other).is_some(),
+        _ => false,
+    }
 }

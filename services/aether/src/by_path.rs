@@ -13,7 +13,8 @@ pub(crate) fn looked(context: &BuildContext, unit: usize, set: &ReadSet) -> bool
     let Some(sight) = &context.places.sight else {
         return false;
     };
-    real_places::sees_checkout(context, unit)
+    context.unisolated().is_none()
+        && real_places::sees_checkout(context, unit)
         && tokio::task::block_in_place(|| {
             let mut reads = set.reads.iter();
             reads.any(|read| sight.is_by_path(&read.place))
@@ -24,6 +25,9 @@ pub(crate) fn looked(context: &BuildContext, unit: usize, set: &ReadSet) -> bool
 /// failed nobody knows what it looked for.
 pub(crate) fn may_find_more(context: &BuildContext, unit: usize, taken: TakenIn) -> bool {
     let package = &context.plan.packages[context.plan.units[unit].package];
+    if context.unisolated().is_some() {
+        return false;
+    }
     match (&context.places.sight, &package.root) {
         (Some(sight), PackageRoot::Checkout { dir }) if !taken.checkout => {
             tokio::task::block_in_place(|| sight.has_links_by_path(&[dir]))

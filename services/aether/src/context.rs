@@ -8,8 +8,8 @@ use tokio::sync::Semaphore;
 use vx_plan::Plan;
 
 use crate::given::{Given, KnownTrees};
-use crate::graph::Graph;
-use crate::identities::Identities;
+use crate::graph::{Graph, Need};
+use crate::identities::{Identities, Unisolated};
 use crate::inflight::InFlight;
 use crate::keys::{HostSeen, Observer};
 use crate::observe::Places;
@@ -113,6 +113,17 @@ impl BuildContext {
         *self.session.write().unwrap_or_else(PoisonError::into_inner) = session;
     }
 
+    /// Where this build's actions run, if they are not isolated.
+    pub(crate) fn unisolated(&self) -> Option<&Unisolated> {
+        self.identities.unisolated.as_ref()
+    }
+
+    /// Whether what a unit looks at in what it needs counts, and not all of it. Without a root of
+    /// its own it finds more there than it needs.
+    pub(crate) fn watches(&self, unit: usize, need: Need) -> bool {
+        self.unisolated().is_none() && self.graph.watches(unit, need)
+    }
+
     /// Observes things as they are at this moment.
     pub(crate) fn observer<'a>(&'a self, given: &'a Given) -> Observer<'a> {
         Observer {
@@ -121,6 +132,13 @@ impl BuildContext {
             places: &self.places,
             env: &self.env,
             seen: None,
+        }
+    }
+
+    /// An action ended. One that is not isolated may have changed what others read of the host.
+    pub(crate) fn action_ended(&self) {
+        if self.unisolated().is_some() {
+            self.host_seen.forget();
         }
     }
 

@@ -127,7 +127,7 @@ pub(crate) fn key_parts(
     unit: usize,
     used: &[(Need, Used)],
 ) -> Vec<DependencyPart> {
-    parts(context, used, |need| context.graph.watches(unit, need))
+    parts(context, used, |need| context.watches(unit, need))
 }
 
 fn parts(

@@ -120,6 +120,15 @@ impl Engine {
                 .message(MessageLevel::Rendered, format!("{message}\n"))
                 .await?;
         }
+        if let Some(bare) = session.bare() {
+            let text = bare.warning(&session.store_endpoint());
+            teller.message(MessageLevel::Warning, text).await?;
+            // There before any action looks, so that it is the same for the next build's.
+            if let Err(error) = report::project_directory(&prepared.workspace.root) {
+                let text = format!(".vx can't be made in the workspace: {error}");
+                return Ok(ended(BuildFailure::Engine(text), started));
+            }
+        }
         teller
             .tell(BuildEvent::Planned {
                 actions: prepared.plan.units.len() as u64,
@@ -137,16 +146,23 @@ impl Engine {
         request: &vx_plan::PlanRequest,
         workspace: vx_plan::Workspace,
     ) -> Result<(Arc<dyn Session>, Prepared), PrepareError> {
+        let bare = session.bare();
         let first = self
             .preparer
-            .prepare(request, workspace.clone(), &*session.results())
+            .prepare(
+                request,
+                workspace.clone(),
+                &*session.results(),
+                bare.as_ref(),
+            )
             .await;
         match first {
             Err(PrepareError::Service(error)) if execute::is_lost(&error) => {
                 let session = self.sessions.open(run_id).await?;
+                let bare = session.bare();
                 let prepared = self
                     .preparer
-                    .prepare(request, workspace, &*session.results())
+                    .prepare(request, workspace, &*session.results(), bare.as_ref())
                     .await?;
                 Ok((session, prepared))
             }
@@ -220,6 +236,7 @@ impl Engine {
             Err(BuildFailure::Request(text) | BuildFailure::Engine(text)) => vec![text.clone()],
         };
         let totals = narrator.totals();
+        let isolation = context.session().bare().map(|bare| bare.why);
         let written = report::write(
             &workspace,
             &Report {
@@ -240,6 +257,7 @@ impl Engine {
                 }
                 .into(),
                 outputs: &delivered.outputs,
+                isolation: isolation.as_deref(),
             },
         );
         let report = match written {

@@ -177,6 +177,7 @@ async fn attempt_until_settled(
         .taken
         .and(taken_by_programs(context, job.unit, &job.used));
     let mut again: Vec<String> = Vec::new();
+    let mut changed_before = false;
     let (finished, set, why) = loop {
         attempt += 1;
         let prepared =
@@ -252,6 +253,7 @@ async fn attempt_until_settled(
             newest_ns,
             newest,
             disagreement,
+            changed_itself,
         } = afterwards::look(
             job,
             &dependencies,
@@ -274,6 +276,19 @@ async fn attempt_until_settled(
             until_after(newest_ns).await;
             continue;
         }
+        // What it made of its own inputs may be what it makes of them again. Once is enough to
+        // know.
+        if let Some(path) = &changed_itself
+            && !changed_before
+            && attempt < MAX_ATTEMPTS
+        {
+            changed_before = true;
+            again.push(format!("it changed {path}, which it had read"));
+            until_after(coarse_now_ns()).await;
+            continue;
+        }
+        let never_the_same =
+            changed_itself.map(|path| format!("it changes {path}, which it reads, at each run"));
         let incomplete = ran.trace.and_then(|trace| trace.incomplete);
         let mut payload = ran.payload;
         payload.taken = taken;
@@ -285,12 +300,13 @@ async fn attempt_until_settled(
             result: ActionResult {
                 payload: payload.encode(),
                 outputs: ran.outputs,
+                unisolated: context.unisolated().is_some(),
             },
             payload,
             again,
             unstable: BTreeSet::new(),
         };
-        break (finished, set, unsettled.or(incomplete));
+        break (finished, set, unsettled.or(never_the_same).or(incomplete));
     };
     if !prerequisites_stand(job).await {
         return Ok(ExecutionEnd::Stale);
@@ -300,9 +316,7 @@ async fn attempt_until_settled(
             finished: Arc::new(finished),
             why,
         }),
-        None => publish(job, session, finished, &set)
-            .await
-            .map(|finished| ExecutionEnd::Published(Arc::new(finished))),
+        None => publish(job, session, finished, &set).await,
     }
 }
 
@@ -478,7 +492,7 @@ async fn run_once(
                 return Ok(failure(stdout, stderr, errors));
             }
             let mut found = found(prepared, &marked, |output| output == payload::OUT_DIR);
-            found.checkout |= payload::says_path(&output);
+            found.checkout |= root.isolated && payload::says_path(&output);
             let mut set = readsets::of_build_script(root, &output);
             if let Some(trace) = &trace
                 && !trace.wrote.is_empty()
@@ -550,14 +564,22 @@ async fn publish(
     session: &dyn Session,
     mut finished: Finished,
     set: &ReadSet,
-) -> ServiceResult<Finished> {
+) -> ServiceResult<ExecutionEnd> {
     let parts = finished
         .parts
         .as_ref()
         .ok_or_else(|| ServiceError::failed("an execution without key parts"))?;
     let key = parts.key();
     let results = session.results();
-    let standing = results.publish(key, finished.result.clone()).await?;
+    let standing = match results.publish(key, finished.result.clone()).await {
+        Err(ServiceError::Unaccepted(why)) => {
+            return Ok(ExecutionEnd::Unpublished {
+                finished: Arc::new(finished),
+                why,
+            });
+        }
+        published => published?,
+    };
     let name = RecordName::from(job.context.graph.statics[job.unit]);
     let record = postcard::to_stdvec(set).expect("plain values always encode");
     results.record(name, Bytes::from(record)).await?;
@@ -566,7 +588,7 @@ async fn publish(
         finished.result = standing;
     }
     finished.key = Some(key);
-    Ok(finished)
+    Ok(ExecutionEnd::Published(Arc::new(finished)))
 }
 
 /// Passes on what is stored while the program runs.

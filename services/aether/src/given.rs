@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use vx_core::error::{ServiceError, ServiceResult};
 use vx_core::places::below;
-use vx_core::readset::{Observed, ReadKind};
+use vx_core::readset::{Observed, ReadKind, listing};
 use vx_core::tree::TreeNode;
 use vx_core::{Digest, Store, Tree};
 
@@ -16,7 +16,6 @@ use crate::blobs::{self, MAX_IN_MEMORY};
 use crate::context::BuildContext;
 use crate::dependency::Used;
 use crate::graph::Need;
-use crate::observe::listing;
 
 /// How many links one path may lead through, as the kernel has it.
 const MOST_LINKS: usize = 40;
@@ -55,7 +54,7 @@ impl Given {
             else {
                 continue;
             };
-            if !context.graph.watches(unit, *need) {
+            if !context.watches(unit, *need) {
                 continue;
             }
             let store = context.session().store();
@@ -133,7 +132,7 @@ fn observe(tree: &Tree, path: &str, kind: ReadKind) -> Observed {
             ReadKind::Metadata | ReadKind::Link => Observed::File { size, executable },
         },
         Some(Found::Directory(path)) => match kind {
-            ReadKind::Listing => Observed::Listing(listing(names(tree, &path))),
+            ReadKind::Listing => listing(names(tree, &path)),
             ReadKind::Tree => Observed::Tree(tree.digest()),
             _ => Observed::Kind("directory".to_owned()),
         },

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use serde::Serialize;
 use vx_core::Digest;
 use vx_plan::{Mode, PackageRoot, Plan};
 
@@ -17,6 +18,20 @@ pub(crate) struct Identities {
     pub(crate) allowed_env: Vec<(String, String)>,
     /// Content of packages that no checksum names, by the plan's index.
     pub(crate) trees: BTreeMap<usize, Digest>,
+    /// Where actions run that are not isolated; `None` where they are.
+    pub(crate) unisolated: Option<Unisolated>,
+}
+
+/// Real places that stand in for the fixed ones where actions are not isolated. What such an
+/// action leaves may hold them, and nothing that was isolated may be taken for it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Unisolated {
+    /// What stands for [`vx_core::places::ROOT`].
+    pub(crate) base: String,
+    /// The checkout.
+    pub(crate) checkout: String,
+    /// The toolchain.
+    pub(crate) toolchain: String,
 }
 
 /// The place of a package that is no part of the checkout, and what names its content.
@@ -47,6 +62,7 @@ pub(crate) fn static_part(plan: &Plan, unit: usize, identities: &Identities) -> 
         toolchain: identities.toolchain,
         declared: spec::declared(plan, unit),
         packages,
+        unisolated: identities.unisolated.clone(),
         allowed_env: if runs_script {
             identities.allowed_env.clone()
         } else {

@@ -38,6 +38,9 @@ struct Inputs<'a> {
     packages: BTreeMap<&'a str, Digest>,
     #[serde(skip_serializing_if = "is_nothing")]
     declared: &'a Declared,
+    /// Where it ran, if it was not isolated.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    base: Option<&'a str>,
     /// The action that each entry of the parts' dependencies is of.
     dependencies: Vec<Option<String>>,
 }
@@ -113,6 +116,7 @@ pub(crate) fn of(context: &BuildContext, unit: usize, parts: &KeyParts) -> Optio
             .map(|(place, digest)| (place.as_str(), *digest))
             .collect(),
         declared: &part.declared,
+        base: part.unisolated.as_ref().map(|places| places.base.as_str()),
         dependencies: parts
             .dependencies
             .iter()

@@ -11,13 +11,14 @@ use vx_core::readset::{Observed, Read, ReadPlace, ReadSet};
 use vx_plan::Declared;
 
 use crate::given::Given;
+use crate::identities::Unisolated;
 use crate::observe::{Observation, Places, observe};
 use crate::real_places::RealPlaces;
 use crate::statcache::StatCache;
 
 /// The version of everything that decides keys and results: a change to it forgets all
 /// earlier results.
-pub(crate) const KEY_SCHEMA: u32 = 4;
+pub(crate) const KEY_SCHEMA: u32 = 5;
 
 /// What the plan alone says of an action, and what it runs with.
 #[derive(Serialize)]
@@ -34,6 +35,8 @@ pub(crate) struct StaticPart {
     pub(crate) packages: Vec<(String, Digest)>,
     /// Variables let through, as they are.
     pub(crate) allowed_env: Vec<(String, String)>,
+    /// Where it runs, if it is not isolated.
+    pub(crate) unisolated: Option<Unisolated>,
 }
 
 impl StaticPart {
@@ -100,6 +103,11 @@ impl HostSeen {
         self.lock().get(read).cloned()
     }
 
+    /// Forgets all of it.
+    pub(crate) fn forget(&self) {
+        self.lock().clear();
+    }
+
     fn put(&self, read: &Read, observation: &Observation) {
         self.lock().insert(read.clone(), observation.clone());
     }
@@ -128,6 +136,7 @@ impl Observer<'_> {
         let moved = real
             .checkout
             .as_ref()
+            .filter(|_| !self.places.shows_everything())
             .map(|_| self.places.at_real_checkout());
         for read in &set.reads {
             let observation = match &moved {

@@ -221,14 +221,7 @@ fn text(path: &Path) -> io::Result<String> {
 /// Directories of the checkout that no action sees: vx's own, and cargo's target directory.
 pub(crate) fn hidden(workspace: &Workspace, plan: &Plan) -> Vec<RelPath> {
     let mut hidden = Vec::new();
-    let below = |name: &str| {
-        let path = if plan.workspace_dir.is_empty() {
-            name.to_owned()
-        } else {
-            format!("{}/{name}", plan.workspace_dir)
-        };
-        RelPath::new(path).ok()
-    };
+    let below = |name: &str| in_workspace(plan, name);
     hidden.extend(below(".vx"));
     match &plan.target_dir {
         Some(target) => hidden.extend(RelPath::new(target.clone()).ok()),
@@ -236,4 +229,19 @@ pub(crate) fn hidden(workspace: &Workspace, plan: &Plan) -> Vec<RelPath> {
     }
     debug_assert!(workspace.root.starts_with(&workspace.checkout));
     hidden
+}
+
+/// Where vx leaves its reports, the only thing in a checkout that no action which is not isolated
+/// has as an input: every build adds one.
+pub(crate) fn reports(plan: &Plan) -> Vec<RelPath> {
+    in_workspace(plan, ".vx/runs").into_iter().collect()
+}
+
+fn in_workspace(plan: &Plan, name: &str) -> Option<RelPath> {
+    let path = if plan.workspace_dir.is_empty() {
+        name.to_owned()
+    } else {
+        format!("{}/{name}", plan.workspace_dir)
+    };
+    RelPath::new(path).ok()
 }

@@ -7,13 +7,16 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use vx_core::RelPath;
 use vx_core::digest::Digest;
-use vx_core::readset::{Observed, Read, ReadKind, ReadPlace};
+use vx_core::readset::{self, Observed, Read, ReadKind, ReadPlace};
 
 use crate::sight::Sight;
 use crate::statcache::{Stamp, StatCache};
 
 /// How deep a directory tree is followed; deeper is a loop or not a source tree.
 const MAX_DEPTH: usize = 64;
+
+/// What is there and can't be read, where actions could look at all.
+pub(crate) const UNREADABLE: &str = "unreadable";
 
 /// Where the symbolic places of reads are on this host, for one build.
 #[derive(Clone, Debug)]
@@ -39,6 +42,11 @@ impl Places {
             sight: self.sight.as_ref().map(Sight::at_real_place),
             ..self.clone()
         }
+    }
+
+    /// Whether actions see everything, wherever it is.
+    pub(crate) fn shows_everything(&self) -> bool {
+        self.sight.as_ref().is_some_and(Sight::is_everything)
     }
 
     /// A read's path on this host.
@@ -99,7 +107,19 @@ pub(crate) fn observe(cache: &StatCache, places: &Places, read: &Read) -> io::Re
         ReadKind::Metadata => eye.metadata(&path),
         ReadKind::Link => eye.link(&path),
     };
+    let everything = places.shows_everything();
     match observed {
+        // Actions that are not isolated look where they may not, and find out so too.
+        Err(error) if everything && error.kind() == io::ErrorKind::PermissionDenied => {
+            Ok(Observation {
+                observed: match fs::symlink_metadata(&path) {
+                    Ok(_) => Observed::Kind(UNREADABLE.to_owned()),
+                    Err(_) => Observed::Absent,
+                },
+                newest_ns: eye.newest_ns,
+                own_ns: eye.own_ns,
+            })
+        }
         Ok(observed) => Ok(Observation {
             observed,
             newest_ns: eye.newest_ns,
@@ -174,8 +194,7 @@ impl Eye<'_> {
                 is_directory,
             ));
         }
-        names.sort();
-        Ok(Observed::Listing(listing(names)))
+        Ok(readset::listing(names))
     }
 
     fn existence(&mut self, path: &Path) -> io::Result<Observed> {
@@ -302,11 +321,6 @@ impl Eye<'_> {
             .any(|hidden| Path::new(hidden.as_str()) == relative)
             || relative == Path::new(".git")
     }
-}
-
-/// What stands for a directory's names, each with whether it leads to a directory; sorted.
-pub(crate) fn listing(names: Vec<(String, bool)>) -> Digest {
-    Digest::of_value("vx listing 1", &names)
 }
 
 fn present<T>(result: io::Result<T>) -> io::Result<Option<T>> {

@@ -99,6 +99,7 @@ mod tests {
         let result = ActionResult {
             outputs: Vec::new(),
             payload: Bytes::new(),
+            unisolated: false,
         };
         let quiet = Payload::new(1, Some(BuildOutput::default()));
         let mut loud = quiet.clone();

@@ -14,9 +14,10 @@ use crate::durations::Durations;
 use crate::environment;
 use crate::graph::Graph;
 use crate::host;
-use crate::identities::{Identities, static_part};
+use crate::identities::{Identities, Unisolated, static_part};
 use crate::memo::{self, Memos};
 use crate::observe::{Places, observe};
+use crate::session::Bare;
 use crate::sight::Sight;
 use crate::sources::Source;
 use crate::statcache::{StatCache, coarse_now_ns};
@@ -144,6 +145,7 @@ impl Preparer {
         request: &PlanRequest,
         workspace: Workspace,
         results: &dyn Results,
+        bare: Option<&Bare>,
     ) -> Result<Prepared, PrepareError> {
         let found = self
             .memos
@@ -154,7 +156,10 @@ impl Preparer {
             Some(plan) => plan,
             None => self.plan(request, &workspace, results).await?,
         };
-        let hidden = memo::hidden(&workspace, &plan);
+        let hidden = match bare {
+            None => memo::hidden(&workspace, &plan),
+            Some(_) => memo::reports(&plan),
+        };
         let packages = plan.packages.iter();
         let declared = packages.flat_map(|package| package.declared.paths.iter().cloned());
         let repository = repository(&workspace.checkout);
@@ -164,13 +169,17 @@ impl Preparer {
             cargo_home: workspace.cargo_home.clone(),
             sysroot: workspace.toolchain.sysroot.clone(),
             repository,
-            sight: Some(Sight::new(&workspace.checkout, hidden.clone(), declared)),
+            sight: Some(match bare {
+                None => Sight::new(&workspace.checkout, hidden.clone(), declared),
+                Some(_) => Sight::of_everything(&workspace.checkout),
+            }),
             hidden,
         };
         let package_sources = self.package_sources(&workspace, &plan, &places).await?;
-        let identities = self
+        let mut identities = self
             .identities(request, &workspace, &package_sources)
             .await?;
+        identities.unisolated = bare.map(|bare| unisolated(bare, &workspace));
         let identities = Arc::new(identities);
         let graph = self.graph(&plan, &identities);
         Ok(Prepared {
@@ -283,6 +292,7 @@ impl Preparer {
                     Source::Archive { .. } => None,
                 })
                 .collect(),
+            unisolated: None,
         })
     }
 
@@ -309,6 +319,16 @@ impl Preparer {
             (Arc::clone(plan), Arc::clone(identities), Arc::clone(&graph)),
         );
         graph
+    }
+}
+
+/// Where a build's actions run on the host.
+fn unisolated(bare: &Bare, workspace: &Workspace) -> Unisolated {
+    let checkout = workspace.checkout.to_string_lossy().into_owned();
+    Unisolated {
+        base: vx_core::places::base(&bare.directory, &checkout),
+        checkout,
+        toolchain: workspace.toolchain.sysroot.to_string_lossy().into_owned(),
     }
 }
 

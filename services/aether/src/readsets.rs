@@ -9,7 +9,7 @@ use vx_core::readset::{Observed, Read, ReadKind, ReadPlace, ReadSet, Seen, Trace
 use vx_core::{ActionSpec, RelPath};
 use vx_plan::{BuildOutput, DepInfo};
 
-use crate::observe::Observation;
+use crate::observe::{Observation, UNREADABLE};
 
 /// Where an action found what a path can lead to.
 #[derive(Clone, Copy)]
@@ -20,6 +20,8 @@ pub(crate) struct Root<'a> {
     pub(crate) cwd: &'a str,
     /// Places outside of [`places::ROOT`] that hold inputs.
     pub(crate) inputs: &'a [String],
+    /// Whether the root is its own, in which `/tmp` is its own too.
+    pub(crate) isolated: bool,
 }
 
 impl<'a> Root<'a> {
@@ -30,6 +32,7 @@ impl<'a> Root<'a> {
             checkout: checkout.map_or(places::CHECKOUT, |checkout| &checkout.at),
             cwd: &spec.cwd,
             inputs: &spec.real_places,
+            isolated: spec.base.is_empty(),
         }
     }
 }
@@ -109,7 +112,9 @@ pub(crate) fn agree(seen: &Seen, observation: &Observation, started_ns: i128) ->
         (Seen::Directory { newest_ns }, Observed::Listing(_)) => {
             is_from(newest_ns) || i128::from(*newest_ns) >= started_ns
         }
-        (Seen::Directory { .. }, Observed::Kind(kind)) => kind == "directory",
+        (Seen::Directory { .. }, Observed::Kind(kind)) => kind == "directory" || kind == UNREADABLE,
+        // It could not be read then either: whoever looks is the same user.
+        (Seen::File { .. }, Observed::Kind(kind)) => kind == UNREADABLE,
         (Seen::Link, Observed::Link(_)) => true,
         // What comes through a FIFO or a socket is in no key, so nothing is lost with one.
         (Seen::Other, observed) => matches!(observed, Observed::Special | Observed::Absent),
@@ -139,8 +144,7 @@ fn resolve(cwd: &str, path: &str) -> String {
     format!("/{}", parts.join("/"))
 }
 
-/// Where a path of the isolation root is to be observed; `None` for what enters the key
-/// otherwise.
+/// Where a path that an action names is to be observed; `None` for what enters the key otherwise.
 fn place_of(root: Root<'_>, path: &str) -> Option<ReadPlace> {
     let path = resolve(root.cwd, path);
     let lies_in = |place: &str| below(&path, place).is_some();
@@ -150,10 +154,14 @@ fn place_of(root: Root<'_>, path: &str) -> Option<ReadPlace> {
     if let Some(below) = below(&path, root.checkout) {
         return RelPath::new(below).ok().map(ReadPlace::Checkout);
     }
-    // The rest of vx's places hold inputs and outputs; `/tmp`, `/dev` and `/proc` are the
-    // action's own.
-    let private = [places::ROOT, "/tmp", "/proc", "/dev"];
-    if private.into_iter().any(lies_in) {
+    // The rest of vx's places hold inputs and outputs; what else is left out is the action's own,
+    // or made up by the kernel.
+    let private: &[&str] = if root.isolated {
+        &[places::ROOT, "/tmp", "/proc", "/dev"]
+    } else {
+        &[places::ROOT, "/proc", "/dev", "/sys"]
+    };
+    if private.iter().any(|place| lies_in(place)) {
         return None;
     }
     Some(ReadPlace::Host(path))
@@ -168,6 +176,7 @@ mod tests {
             checkout: "/vx/ws",
             cwd,
             inputs,
+            isolated: true,
         }
     }
 
@@ -210,6 +219,18 @@ mod tests {
         );
         assert_eq!(place_of("/vx/registry/a/b/c.rs"), None);
         assert_eq!(place_of("/vx/ws"), Some(checkout("")));
+    }
+
+    #[test]
+    fn temporary_files_are_inputs_where_nothing_is_isolated() {
+        let isolated = root("/", &[]);
+        let bare = Root {
+            isolated: false,
+            ..isolated
+        };
+        let temporary = ReadPlace::Host("/tmp/x".to_owned());
+        assert_eq!(place_of(isolated, "/tmp/x"), None);
+        assert_eq!(place_of(bare, "/tmp/x"), Some(temporary));
     }
 
     #[test]

@@ -40,8 +40,10 @@ impl RealPlaces {
     pub(crate) fn of(context: &BuildContext, unit: usize, taken: TakenIn) -> Self {
         let package = context.plan.units[unit].package;
         let root = &context.plan.packages[package].root;
+        // Where nothing is isolated, everything is where it really is.
+        let is_real = taken.checkout || context.unisolated().is_some();
         Self {
-            checkout: (taken.checkout && sees_checkout(context, unit)).then(|| Moved {
+            checkout: (is_real && sees_checkout(context, unit)).then(|| Moved {
                 fixed: places::CHECKOUT.to_owned(),
                 real: text(&context.places.checkout),
             }),
@@ -205,6 +207,9 @@ pub(crate) fn markers(
     };
     let none = TakenIn::default();
     let mut markers = Vec::new();
+    if context.unisolated().is_some() {
+        return markers;
+    }
     if is_local(&package.root) && !taken.checkout {
         let taken = TakenIn {
             checkout: true,

@@ -52,6 +52,8 @@ pub(crate) struct Report<'a> {
     pub(crate) transfer: TransferReport,
     /// Final outputs, as paths relative to the workspace.
     pub(crate) outputs: &'a [String],
+    /// Why actions were not isolated; null where they were.
+    pub(crate) isolation: Option<&'a str>,
 }
 
 /// One action.
@@ -220,6 +222,7 @@ mod tests {
             actions: &[],
             transfer: Transfer::default().into(),
             outputs: &[],
+            isolation: None,
         };
         write(workspace, &report).unwrap();
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use vx_core::ActionResult;
 use vx_core::digest::Digest;
 use vx_core::error::{ServiceError, ServiceResult};
 use vx_core::key::{ActionKey, RecordName, StaticDigest};
@@ -82,7 +83,9 @@ pub(crate) async fn resolve(
         let mut predicted = None;
         for candidate in candidates {
             let result = found.next().flatten();
-            let decoded = result.and_then(|result| {
+            // Keys keep them apart already.
+            let fits = |result: &ActionResult| result.unisolated == context.unisolated().is_some();
+            let decoded = result.filter(fits).and_then(|result| {
                 Payload::decode(&result.payload).map(|payload| (result, payload))
             });
             if let Some((result, payload)) = decoded

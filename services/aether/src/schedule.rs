@@ -398,6 +398,7 @@ impl<'a> Scheduler<'a> {
         joined: bool,
         end: &ExecutionEnd,
     ) -> Result<(), EngineFault> {
+        self.context.action_ended();
         match end {
             // What another build ran counts here if this build's own lookup finds it.
             ExecutionEnd::Published(_) | ExecutionEnd::Unpublished { .. } if joined => {
@@ -518,6 +519,7 @@ fn overridden_run(context: &BuildContext, unit: usize) -> Finished {
         result: vx_core::ActionResult {
             outputs: Vec::new(),
             payload: payload.encode(),
+            unisolated: false,
         },
         payload,
         again: Vec::new(),

@@ -11,11 +11,14 @@ use async_trait::async_trait;
 use tokio::sync::Mutex;
 use vx_core::error::{ServiceError, ServiceResult};
 use vx_core::orchestrator::OrchestratorStatus;
-use vx_core::{ActionSpec, Execution, Executor, Ingested, Observer, PackageSource, Results, Store};
+use vx_core::{
+    ActionSpec, Execution, Executor, ExecutorStatus, Ingested, Observer, PackageSource, Results,
+    Store, StoreStatus,
+};
 use vx_rpc::daemon::{self, Spawned};
 use vx_rpc::{CassClient, Endpoint, Granted, Hub, RemoteExecutor, Secret};
 
-use crate::session::{Session, Sessions, Transfer};
+use crate::session::{Bare, Session, Sessions, Transfer};
 
 /// How long a service whose lifeline was closed may take to end before it is killed.
 const GRACE: Duration = Duration::from_secs(10);
@@ -128,6 +131,8 @@ fn own_cass(home: &Path, programs: &Path) -> Result<Place, SettingError> {
         directory.clone().into(),
         "--listen".into(),
         endpoint.to_string().into(),
+        // Who uses this store is who runs the actions.
+        "--accept-unisolated".into(),
     ];
     Ok(Place::Own {
         program: programs.join("vx-cass"),
@@ -165,16 +170,25 @@ fn home_endpoint(home: &Path, socket: &str) -> Result<Endpoint, SettingError> {
 }
 
 /// A service and, when it is ours, its process.
-struct Live<C> {
+struct Live<C, S> {
     client: C,
     process: Option<Spawned>,
+    /// What it said of itself when it was dialled: of this only what stays as it is is used.
+    said: S,
 }
 
 #[derive(Default)]
 struct State {
-    cass: Option<Live<CassClient>>,
-    rhea: Option<Live<RemoteExecutor>>,
+    cass: Option<Live<CassClient, StoreStatus>>,
+    rhea: Option<Live<RemoteExecutor, ExecutorStatus>>,
     ended: bool,
+}
+
+/// Both services, ready to be used.
+struct Ready {
+    cass: CassClient,
+    rhea: RemoteExecutor,
+    bare: Option<Bare>,
 }
 
 /// Both services.
@@ -204,7 +218,7 @@ impl Services {
         self.live().await.map(|_| ())
     }
 
-    async fn live(&self) -> ServiceResult<(CassClient, RemoteExecutor)> {
+    async fn live(&self) -> ServiceResult<Ready> {
         let mut state = self.state.lock().await;
         if state.ended {
             return Err(ServiceError::failed("vx-aether is ending"));
@@ -227,13 +241,21 @@ impl Services {
         }
         let State { cass, rhea, .. } = &mut *state;
         // Both at once: each takes a moment to start.
-        let (cass_ready, rhea_ready) = tokio::join!(self.ready_cass(cass), self.ready_rhea(rhea));
-        Ok((cass_ready?, rhea_ready?))
+        let (cass, rhea) = tokio::join!(self.ready_cass(cass), self.ready_rhea(rhea));
+        let (cass, rhea) = (cass?, rhea?);
+        Ok(Ready {
+            cass: cass.client.clone(),
+            rhea: rhea.client.clone(),
+            bare: bare(&cass.said, &rhea.said),
+        })
     }
 
-    async fn ready_cass(&self, slot: &mut Option<Live<CassClient>>) -> ServiceResult<CassClient> {
-        if let Some(live) = slot {
-            return Ok(live.client.clone());
+    async fn ready_cass<'s>(
+        &self,
+        slot: &'s mut Option<Live<CassClient, StoreStatus>>,
+    ) -> ServiceResult<&'s Live<CassClient, StoreStatus>> {
+        if let Some(live) = slot.take() {
+            return Ok(slot.insert(live));
         }
         let process = start(&self.cass).await?;
         let secret = secret(&self.cass)?;
@@ -242,19 +264,20 @@ impl Services {
             .connect_cass(self.cass.endpoint(), &secret)
             .await
             .map_err(|error| unreachable_service("vx-cass", &self.cass, &error))?;
-        *slot = Some(Live {
-            client: client.clone(),
+        let said = client.status().await?;
+        Ok(slot.insert(Live {
+            client,
             process,
-        });
-        Ok(client)
+            said,
+        }))
     }
 
-    async fn ready_rhea(
+    async fn ready_rhea<'s>(
         &self,
-        slot: &mut Option<Live<RemoteExecutor>>,
-    ) -> ServiceResult<RemoteExecutor> {
-        if let Some(live) = slot {
-            return Ok(live.client.clone());
+        slot: &'s mut Option<Live<RemoteExecutor, ExecutorStatus>>,
+    ) -> ServiceResult<&'s Live<RemoteExecutor, ExecutorStatus>> {
+        if let Some(live) = slot.take() {
+            return Ok(slot.insert(live));
         }
         let process = start(&self.rhea).await?;
         let secret = secret(&self.rhea)?;
@@ -263,11 +286,12 @@ impl Services {
             .connect_executor(self.rhea.endpoint(), &secret)
             .await
             .map_err(|error| unreachable_service("vx-rhea", &self.rhea, &error))?;
-        *slot = Some(Live {
-            client: client.clone(),
+        let said = client.status().await?;
+        Ok(slot.insert(Live {
+            client,
             process,
-        });
-        Ok(client)
+            said,
+        }))
     }
 
     /// What the services say of themselves; what can't be asked is left out.
@@ -278,7 +302,7 @@ impl Services {
             ..OrchestratorStatus::default()
         };
         match self.live().await {
-            Ok((cass, rhea)) => {
+            Ok(Ready { cass, rhea, .. }) => {
                 status.store = cass.status().await.ok();
                 status.executor = rhea.status().await.ok();
             }
@@ -357,20 +381,22 @@ struct RpcSession {
     cass: CassClient,
     rhea: RemoteExecutor,
     shared: bool,
+    endpoint: String,
+    bare: Option<Bare>,
 }
 
 #[async_trait]
 impl Sessions for Services {
     async fn open(&self, label: &str) -> ServiceResult<Arc<dyn Session>> {
-        let (cass, rhea) = self.live().await?;
-        match cass.grant(label).await {
-            Ok(granted) => Ok(self.session(granted, cass, rhea)),
+        let ready = self.live().await?;
+        match ready.cass.grant(label).await {
+            Ok(granted) => Ok(self.session(granted, ready)),
             Err(error) if error.is_disconnected() => {
                 // It went between the look and the call; `live` sees that now.
-                cass.closed().await;
-                let (cass, rhea) = self.live().await?;
-                let granted = cass.grant(label).await?;
-                Ok(self.session(granted, cass, rhea))
+                ready.cass.closed().await;
+                let ready = self.live().await?;
+                let granted = ready.cass.grant(label).await?;
+                Ok(self.session(granted, ready))
             }
             Err(error) => Err(error),
         }
@@ -378,21 +404,28 @@ impl Sessions for Services {
 }
 
 impl Services {
-    fn session(
-        &self,
-        granted: Granted,
-        cass: CassClient,
-        rhea: RemoteExecutor,
-    ) -> Arc<dyn Session> {
+    fn session(&self, granted: Granted, ready: Ready) -> Arc<dyn Session> {
         Arc::new(RpcSession {
             store: Arc::new(granted.store.clone()),
             results: Arc::new(granted.results.clone()),
             granted,
-            cass,
-            rhea,
+            cass: ready.cass,
+            rhea: ready.rhea,
             shared: !self.cass.is_own(),
+            endpoint: self.cass.endpoint().to_string(),
+            bare: ready.bare,
         })
     }
+}
+
+/// What the services say of running without isolation.
+fn bare(store: &StoreStatus, executor: &ExecutorStatus) -> Option<Bare> {
+    (!executor.isolation_fault.is_empty()).then(|| Bare {
+        why: executor.isolation_fault.clone(),
+        directory: executor.base_directory.clone(),
+        trace_fault: executor.trace_fault.clone(),
+        accepted: store.accepts_unisolated,
+    })
 }
 
 #[async_trait]
@@ -405,8 +438,16 @@ impl Session for RpcSession {
         Arc::clone(&self.results)
     }
 
+    fn store_endpoint(&self) -> String {
+        self.endpoint.clone()
+    }
+
     fn shared(&self) -> bool {
         self.shared
+    }
+
+    fn bare(&self) -> Option<Bare> {
+        self.bare.clone()
     }
 
     async fn execute(

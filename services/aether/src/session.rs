@@ -15,8 +15,14 @@ pub(crate) trait Session: Send + Sync {
     /// The results under it.
     fn results(&self) -> Arc<dyn Results>;
 
+    /// Where the store is, for people.
+    fn store_endpoint(&self) -> String;
+
     /// Whether other homes use this store too, so that their claims count.
     fn shared(&self) -> bool;
+
+    /// How actions run where they can't be isolated; `None` where they are.
+    fn bare(&self) -> Option<Bare>;
 
     /// Runs an action with this session's store.
     async fn execute(
@@ -30,6 +36,43 @@ pub(crate) trait Session: Send + Sync {
 
     /// Bytes and counts for the report.
     async fn transfer(&self) -> Transfer;
+}
+
+/// An executor that can't isolate, and the store its results would go to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Bare {
+    /// Why it can't.
+    pub(crate) why: String,
+    /// The directory that bases of checkouts lie in.
+    pub(crate) directory: String,
+    /// Why it can't watch what actions read either; empty where it can.
+    pub(crate) trace_fault: String,
+    /// Whether the store keeps such results.
+    pub(crate) accepted: bool,
+}
+
+impl Bare {
+    /// What to tell people, once a build.
+    pub(crate) fn warning(&self, store: &str) -> String {
+        let mut text = format!(
+            "actions are not isolated on this machine: build scripts, macros and linkers can do \
+             here whatever you can\n{}",
+            self.why
+        );
+        if !self.trace_fault.is_empty() {
+            text.push_str(&format!(
+                "\nnor can be seen what they read, so no result is kept: {}",
+                self.trace_fault
+            ));
+        } else if !self.accepted {
+            text.push_str(&format!(
+                "\nthe store at {store} does not keep such results: this build is served from \
+                 what it makes itself; start that store with --accept-unisolated where everybody \
+                 who uses it may trust them"
+            ));
+        }
+        text
+    }
 }
 
 /// Where sessions come from.

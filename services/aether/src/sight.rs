@@ -27,6 +27,8 @@ pub(crate) struct Sight {
     declared: Vec<String>,
     /// Whether they find the checkout where it really is.
     at_real_place: bool,
+    /// Whether actions see everything: they are not isolated.
+    everything: bool,
 }
 
 /// How something is found.
@@ -60,6 +62,7 @@ impl Sight {
                 .collect(),
             declared,
             at_real_place: false,
+            everything: false,
         }
     }
 
@@ -108,6 +111,19 @@ impl Sight {
         })
     }
 
+    /// The sight of actions that are not isolated: everything.
+    pub(crate) fn of_everything(checkout: &Path) -> Self {
+        Self {
+            everything: true,
+            ..Self::new(checkout, Vec::new(), Vec::new())
+        }
+    }
+
+    /// Whether what is found there and can't be read could be read by an action.
+    pub(crate) fn is_everything(&self) -> bool {
+        self.everything
+    }
+
     /// How an action finds what is at a place.
     pub(crate) fn of(&self, place: &ReadPlace) -> Found {
         let path = match place {
@@ -136,7 +152,7 @@ impl Sight {
         });
         Found {
             links_ns: links.max().unwrap_or(i128::MIN),
-            shown: self.shows(&path),
+            shown: self.everything || self.shows(&path),
         }
     }
 

@@ -98,6 +98,7 @@ pub(crate) async fn prepare(
     let local = is_local(&package.root);
     let tools = vx_plan::tools(plan, unit);
     let (looks_for, markers) = markers(context, unit, taken).into_iter().unzip();
+    let unisolated = context.unisolated();
     let trees = trees(context, unit, used, &real, &held);
     let mut declared = declared(plan, unit);
     if local && this.mode == Mode::RunBuildScript {
@@ -142,9 +143,10 @@ pub(crate) async fn prepare(
             Mode::RunBuildScript => MessageFormat::Plain,
         },
         markers,
-        watch: watch(plan, unit, &inputs),
+        watch: watch(context, unit, &inputs),
         host_paths: declared.paths,
         network: declared.network,
+        base: unisolated.map_or_else(String::new, |places| places.base.clone()),
     };
     Ok(Prepared {
         spec,
@@ -256,7 +258,7 @@ fn trees(
             let place = vx_plan::out_dir(&context.plan, need.unit);
             let moved = real.out_dir.iter().find(|moved| moved.fixed == place);
             let at = moved.map_or(place, |moved| moved.real.clone());
-            trees.insert(at, (*tree, context.graph.watches(unit, *need)));
+            trees.insert(at, (*tree, context.watches(unit, *need)));
         }
     }
     for one in held {
@@ -288,9 +290,15 @@ fn collect(context: &BuildContext, unit: usize) -> Collect {
 /// What of a unit's looks at paths is to be known. A plain compile of the checkout is watched for
 /// where it looked in vain, and for when what it read was there; one of an immutable package
 /// reads what is given by digest.
-fn watch(plan: &Plan, unit: usize, inputs: &CompileInputs) -> Watch {
+fn watch(context: &BuildContext, unit: usize, inputs: &CompileInputs) -> Watch {
+    let plan = &context.plan;
     let package = &plan.packages[plan.units[unit].package];
-    if runs_foreign_code(plan, unit) || vx_plan::is_wrapped(plan, unit) || bundles(inputs) {
+    // Without a root of its own a compiler finds what it is not given too.
+    if context.unisolated().is_some()
+        || runs_foreign_code(plan, unit)
+        || vx_plan::is_wrapped(plan, unit)
+        || bundles(inputs)
+    {
         Watch::Everything
     } else if is_local(&package.root) {
         Watch::Checkout

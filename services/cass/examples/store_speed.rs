@@ -166,6 +166,7 @@ async fn measure(directory: &Path) -> Outcome<()> {
             form: OutputForm::File { executable: false },
         }],
         payload: Bytes::from_static(b"warnings"),
+        unisolated: false,
     };
     timed("store: publish", 0, SMALL, async {
         for digest in &digests {

@@ -24,6 +24,8 @@ pub struct CassConfig {
     pub limit: u64,
     /// Whether files are placed for holders on this host.
     pub placing: bool,
+    /// Whether results of actions that were not isolated are kept.
+    pub accept_unisolated: bool,
 }
 
 /// A size or switch that can't be meant.
@@ -53,6 +55,7 @@ impl CassConfig {
             directory,
             limit,
             placing: true,
+            accept_unisolated: false,
         }
     }
 

@@ -42,7 +42,7 @@ pub(crate) fn publish(
     let result = Arc::new(result);
     loop {
         grant.check()?;
-        {
+        let known = {
             let mut state = shared.state();
             let stands = state
                 .results
@@ -60,14 +60,20 @@ pub(crate) fn publish(
                 return Ok((*result).clone());
             }
             state.use_result(&key, grant.id);
-            if let Some(standing) = at_hand(&state, &key) {
+            at_hand(&state, &key)
+        };
+        let standing = match known {
+            Some(standing) => Some(standing),
+            None => shared.load_result(&key)?,
+        };
+        if let Some(standing) = standing {
+            if shared.accepts(&standing) {
                 return Ok((*standing).clone());
             }
+            // Accepted earlier, and not any more.
+            shared.state().remove_result(&key, &mut Vec::new());
         }
-        if let Some(standing) = shared.load_result(&key)? {
-            return Ok((*standing).clone());
-        }
-        // It was damaged and is forgotten: this one may stand now.
+        // One that was damaged is forgotten: this one may stand now.
     }
 }
 

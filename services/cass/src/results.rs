@@ -64,6 +64,21 @@ impl Shared {
     }
 }
 
+impl Shared {
+    /// Whether this store keeps and serves such a result.
+    pub(crate) fn accepts(&self, result: &ActionResult) -> bool {
+        !result.unisolated || self.config.accept_unisolated
+    }
+}
+
+fn unaccepted() -> ServiceError {
+    ServiceError::Unaccepted(
+        "the store does not keep results of actions that were not isolated; start it with \
+         --accept-unisolated where everybody who uses it may trust them"
+            .to_owned(),
+    )
+}
+
 /// How far a look-up got without reading the index.
 enum Looked {
     Nothing,
@@ -104,21 +119,23 @@ impl Results for GrantResults {
                 .await??
         };
         self.grant.check()?;
-        Ok(keys
-            .iter()
-            .zip(looked)
-            .map(|(key, looked)| match looked {
-                Looked::Nothing => None,
-                Looked::Here(result) => Some((*result).clone()),
-                Looked::ToLoad => loaded
-                    .get_mut(key)
-                    .and_then(|result| result.as_deref().cloned()),
-            })
+        let found = keys.iter().zip(looked).map(|(key, looked)| match looked {
+            Looked::Nothing => None,
+            Looked::Here(result) => Some((*result).clone()),
+            Looked::ToLoad => loaded
+                .get_mut(key)
+                .and_then(|result| result.as_deref().cloned()),
+        });
+        Ok(found
+            .map(|found| found.filter(|result| self.shared.accepts(result)))
             .collect())
     }
 
     async fn publish(&self, key: ActionKey, result: ActionResult) -> ServiceResult<ActionResult> {
         self.grant.check()?;
+        if !self.shared.accepts(&result) {
+            return Err(unaccepted());
+        }
         self.shared.room_for_content().await?;
         let (shared, grant) = (Arc::clone(&self.shared), Arc::clone(&self.grant));
         self.shared

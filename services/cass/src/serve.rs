@@ -42,6 +42,11 @@ pub struct Arguments {
     #[arg(long, value_name = "BYTES", value_parser = parse_limit)]
     limit: Option<u64>,
 
+    /// Keep results of actions that ran where the kernel refuses to isolate them: whoever uses
+    /// the store then trusts what such machines hold and run.
+    #[arg(long)]
+    accept_unisolated: bool,
+
     /// The file that holds the secret; made with a new one where it is not there [default:
     /// DIR/secret].
     #[arg(long, value_name = "FILE")]
@@ -165,6 +170,7 @@ async fn start(arguments: &Arguments) -> Result<(Arc<Cass>, ServerHandle), Serve
     if let Some(limit) = arguments.limit {
         config.limit = limit;
     }
+    config.accept_unisolated = arguments.accept_unisolated;
     let secret_file = arguments
         .secret_file
         .clone()

@@ -302,6 +302,7 @@ impl StoreService for Cass {
             set_aside: counters.set_aside.load(Ordering::Relaxed),
             linked: counters.linked.load(Ordering::Relaxed),
             copied: counters.copied.load(Ordering::Relaxed),
+            accepts_unisolated: self.shared.config.accept_unisolated,
         })
     }
 }

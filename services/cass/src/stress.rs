@@ -126,6 +126,7 @@ async fn publish(cass: &Cass, dice: &mut Dice) -> Result<(), ServiceError> {
             output("tree", tree, OutputForm::Tree),
         ],
         payload: Bytes::new(),
+        unisolated: false,
     };
     let key = ActionKey(Digest::of(&dice.roll(40).to_le_bytes()));
     results.publish(key, result).await?;
@@ -208,6 +209,7 @@ async fn it_agrees_with_itself_under_load() {
     let directory = tempfile::tempdir().unwrap();
     let base = directory.path().canonicalize().unwrap();
     let config = CassConfig {
+        accept_unisolated: false,
         directory: base.join("store"),
         limit: 1 << 20,
         placing: true,

@@ -194,6 +194,9 @@ pub struct ActionSpec {
     /// there, or below, as well as below [`crate::places::ROOT`]. What the host has there it does
     /// not see.
     pub real_places: Vec<String>,
+    /// The directory that stands for [`crate::places::ROOT`] on the host, for an executor that
+    /// can't isolate ([`crate::places::base`]); empty for one that does.
+    pub base: String,
 }
 
 /// The most texts that are looked for in one action's outputs.

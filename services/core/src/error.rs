@@ -20,6 +20,9 @@ pub enum ServiceError {
     /// The caller may not do this.
     #[error("refused: {0}")]
     Denied(String),
+    /// A store was not told to accept results of actions that were not isolated.
+    #[error("{0}")]
+    Unaccepted(String),
     /// The caller sent something that can't be meant.
     #[error("bad request: {0}")]
     Invalid(String),

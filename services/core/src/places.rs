@@ -31,6 +31,17 @@ pub const HOME: &str = "/vx/home";
 /// `PATH` inside an isolation root.
 pub const PATH: &str = "/vx/toolchain/bin:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin";
 
+/// The directory that stands for [`ROOT`] where a kernel refuses isolation roots: one of a
+/// checkout's own below `directory`, always the same, because files that actions leave may name
+/// it.
+#[must_use]
+pub fn base(directory: &str, checkout: &str) -> String {
+    format!(
+        "{directory}/{}",
+        crate::Digest::of(checkout.as_bytes()).short()
+    )
+}
+
 /// What of `path` lies below `base`, without a leading slash; empty where they are the same.
 pub fn below<'a>(path: &'a str, base: &str) -> Option<&'a str> {
     let rest = path.strip_prefix(base)?;

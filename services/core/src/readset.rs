@@ -157,6 +157,9 @@ pub struct Sight {
     pub read: Read,
     /// What was there the first time.
     pub seen: Seen,
+    /// What exactly was there, where the action itself changed it afterwards: only this is then
+    /// its input, and not what it left.
+    pub before: Option<Observed>,
 }
 
 /// What an action looked at on the host and in the checkout. What vx gives it otherwise (the
@@ -173,10 +176,23 @@ pub struct Trace {
     /// Files that it left in its own layer of the checkout, relative to the checkout, sorted; at
     /// most [`MAX_WROTE`] of them.
     pub wrote: Vec<String>,
+    /// What the action changed outside of its own directories, where that is not undone: sorted;
+    /// at most [`MAX_CHANGED`].
+    pub changed: Vec<ReadPlace>,
 }
 
 /// The most files that a trace names as written: they are for people to read.
 pub const MAX_WROTE: usize = 20;
+
+/// The most paths that a trace names as changed; an action that changes more has no key.
+pub const MAX_CHANGED: usize = 10_000;
+
+/// What a listing of a directory is observed as: its names, and which of them are directories.
+#[must_use]
+pub fn listing(mut names: Vec<(String, bool)>) -> Observed {
+    names.sort();
+    Observed::Listing(Digest::of_value("vx listing 1", &names))
+}
 
 /// The most things a trace holds; an action that looks at more has no key.
 pub const MAX_SIGHTS: usize = 50_000;

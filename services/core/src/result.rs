@@ -37,6 +37,9 @@ pub struct ActionResult {
     pub outputs: Vec<Output>,
     /// What the orchestrator adds; the store does not look into it.
     pub payload: Bytes,
+    /// Whether it ran where actions are not isolated. A store keeps such a result only where
+    /// it was told to.
+    pub unisolated: bool,
 }
 
 impl ActionResult {

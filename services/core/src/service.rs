@@ -133,7 +133,9 @@ pub trait Results: Send + Sync {
     async fn lookup(&self, keys: Vec<ActionKey>) -> ServiceResult<Vec<Option<ActionResult>>>;
 
     /// Publishes and returns the standing result: an earlier one, unless its blobs are lost.
-    /// Every blob must be present.
+    /// Every blob must be present. A result that is marked as unisolated is
+    /// [`crate::ServiceError::Unaccepted`] unless the store was told to accept such; one that
+    /// it accepted earlier is not found while it is not told to.
     async fn publish(&self, key: ActionKey, result: ActionResult) -> ServiceResult<ActionResult>;
 
     /// The records under each name, newest first.
@@ -189,6 +191,8 @@ pub struct StoreStatus {
     pub linked: u64,
     /// Bytes placed as copies since the start.
     pub copied: u64,
+    /// Whether it keeps results of actions that were not isolated.
+    pub accepts_unisolated: bool,
 }
 
 /// A store's core as its RPC front sees it.
@@ -231,6 +235,11 @@ pub struct ExecutorStatus {
     pub slots: u64,
     /// Why isolation does not work here; empty where it does.
     pub isolation_fault: String,
+    /// Where it runs actions that it can't isolate: the directory that their bases lie in;
+    /// empty where isolation works.
+    pub base_directory: String,
+    /// Why it can't watch what actions read, where it can't isolate them; empty where it can.
+    pub trace_fault: String,
     /// Bytes moved to and from stores over their own connections since the start.
     pub direct_bytes: u64,
     /// Bytes moved to and from stores through whoever handed them over, since the start.

@@ -89,6 +89,7 @@ fn action(checkout: &Path, mode: Option<CheckoutMode>) -> ActionSpec {
         host_paths: Vec::new(),
         network: false,
         real_places: Vec::new(),
+        base: String::new(),
     }
 }
 

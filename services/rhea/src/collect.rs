@@ -13,15 +13,21 @@ use rustix::fs::{Dir, Mode, OFlags, ResolveFlags};
 use vx_core::tree::{MAX_ENTRIES, TreeEntry, TreeNode};
 use vx_core::{Collect, CollectForm, Observer, Output, OutputForm, RelPath, Tree};
 
+use crate::bare::places::Places;
 use crate::fault::{Stop, Tried, lost_task};
 use crate::ingest::{Found, Intake, Refused, Stamp, Stored, find, open_directory};
 use crate::marker::Marks;
+
+/// How the names of files end in which a compiler says what it read.
+const DEP_INFO: &str = ".d";
 
 /// A directory to collect and where it lies on the host.
 #[derive(Clone)]
 pub(crate) struct Collected {
     pub(crate) collect: Collect,
     pub(crate) host: PathBuf,
+    /// Its path as the action sees it.
+    pub(crate) seen: String,
 }
 
 /// An output that is in the store.
@@ -41,6 +47,8 @@ pub(crate) struct Collector {
     pub(crate) intake: Intake,
     pub(crate) observer: Arc<dyn Observer>,
     pub(crate) directories: Vec<Collected>,
+    /// Where the action's places really are, if they are not where they are said to be.
+    pub(crate) places: Option<Arc<Places>>,
 }
 
 impl Collector {
@@ -103,6 +111,9 @@ impl Collector {
         for (name, file) in listed.await.map_err(|error| lost_task(&error))?? {
             match early.get(&name) {
                 Some((stamp, kept)) if *stamp == file.stamp => all.push(kept.clone()),
+                _ if self.places.is_some() && name.ends_with(DEP_INFO) => {
+                    all.push(self.dep_info(name, file).await?);
+                }
                 _ => {
                     names.push((name, file.executable));
                     found.push(file);
@@ -117,10 +128,27 @@ impl Collector {
             .collect())
     }
 
+    /// Stores what a compiler says it read, with the places as everybody knows them.
+    async fn dep_info(&self, name: String, file: Found) -> Result<Kept, Stop> {
+        let places = self.places.clone();
+        let read = tokio::task::spawn_blocking(move || {
+            let content = file.content()?;
+            Ok::<_, Stop>(match places {
+                Some(places) => places.fixed(&content),
+                None => content,
+            })
+        });
+        let content = read.await.map_err(|error| lost_task(&error))??;
+        let stored = self.intake.bytes(Bytes::from(content)).await?;
+        let kept = file_output(name, false, stored);
+        self.observer.stored(kept.output.clone()).await?;
+        Ok(kept)
+    }
+
     /// Stores a directory as a tree.
     async fn tree(&self, one: &Collected, name: &str) -> Result<Kept, Stop> {
-        let (host, at) = (one.host.clone(), one.collect.at.clone());
-        let walked = tokio::task::spawn_blocking(move || walk(&host, &at));
+        let (host, seen) = (one.host.clone(), one.seen.clone());
+        let walked = tokio::task::spawn_blocking(move || walk(&host, &seen));
         let Walked { mut entries, files } = walked.await.map_err(|error| lost_task(&error))??;
         let (paths, found): (Vec<_>, Vec<_>) = files.into_iter().unzip();
         let executables: Vec<bool> = found.iter().map(|found: &Found| found.executable).collect();

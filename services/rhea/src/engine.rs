@@ -15,19 +15,24 @@ use vx_core::{
     Observer, PackageSource, ServiceError, ServiceResult, Store,
 };
 
+use crate::bare::shelf::Shelf;
 use crate::fault::{Stop, lost_task};
-use crate::guard::spec::{GuardSpec, Report};
+use crate::guard::spec::{Ground, GuardSpec, Report, RootSpec};
 use crate::host::{SystemEntry, system};
 use crate::jobs::Jobserver;
 use crate::memory::MemoryBounds;
 use crate::packages::Packages;
 use crate::run::run;
-use crate::scratch::{Directory, DirectoryError};
+use crate::scratch::{Directory, DirectoryError, remove};
 use crate::spawner::{Guarded, Spawner};
 
 /// How large unpacked packages may grow by default, in bytes: the sources of some thousand
 /// crates.
 pub const PACKAGE_BYTES: u64 = 8 * 1024 * 1024 * 1024;
+
+/// How large the inputs of actions that are not isolated may grow by default, in bytes: those of
+/// some large checkouts.
+pub const SHELF_BYTES: u64 = 16 * 1024 * 1024 * 1024;
 
 /// How an executor is set up.
 #[derive(Clone, Debug)]
@@ -40,6 +45,9 @@ pub struct Settings {
     pub guard: PathBuf,
     /// How large unpacked packages may grow, in bytes; those in use may exceed it.
     pub package_bytes: u64,
+    /// How large the inputs of actions that are not isolated may grow, in bytes; those in use
+    /// may exceed it.
+    pub shelf_bytes: u64,
     /// The memory that each process of an action may have.
     pub memory: MemoryBounds,
 }
@@ -53,6 +61,7 @@ impl Settings {
             // The file this program was started from, even if it was replaced since.
             guard: PathBuf::from("/proc/self/exe"),
             package_bytes: PACKAGE_BYTES,
+            shelf_bytes: SHELF_BYTES,
             memory: MemoryBounds::default(),
         }
     }
@@ -90,8 +99,19 @@ pub(crate) struct Engine {
     pub(crate) memory: MemoryBounds,
     /// Actions under way, and what is cleared away after them.
     pub(crate) background: TaskTracker,
+    /// How actions are run where they can't be isolated.
+    pub(crate) bare: Option<Bare>,
     slots: usize,
-    isolation_fault: String,
+}
+
+/// What actions that can't be isolated are run with.
+pub(crate) struct Bare {
+    /// Why they can't be isolated.
+    why: String,
+    /// Why what they read can't be watched; empty where it can.
+    pub(crate) trace_fault: String,
+    /// Their inputs.
+    pub(crate) shelf: Arc<Shelf>,
 }
 
 /// Figures since the start.
@@ -118,7 +138,7 @@ impl Rhea {
     ///
     /// # Errors
     /// When its directory can't be used, or the system refuses a thread or a pipe. A kernel
-    /// that refuses namespaces is no error: every execution then says so.
+    /// that refuses namespaces is no error: actions then run without.
     pub async fn start(settings: Settings) -> Result<Self, StartError> {
         let slots = match settings.slots {
             Some(slots) => slots,
@@ -137,12 +157,21 @@ impl Rhea {
             counters: Counters::default(),
             memory: settings.memory,
             background: TaskTracker::new(),
+            bare: None,
             slots,
-            isolation_fault: String::new(),
         };
-        engine.isolation_fault = engine.probe().await?;
-        if !engine.isolation_fault.is_empty() {
-            tracing::error!(fault = engine.isolation_fault, "actions can't be isolated");
+        let shelf = engine.directory.shelf();
+        match engine.probe().await? {
+            None => remove(&shelf)?,
+            Some(why) => {
+                let trace_fault = engine.probe_trace().await?.unwrap_or_default();
+                tracing::warn!(why, trace_fault, "actions can't be isolated");
+                engine.bare = Some(Bare {
+                    why,
+                    trace_fault,
+                    shelf: Shelf::open(shelf, settings.shelf_bytes)?,
+                });
+            }
         }
         Ok(Self {
             engine: Arc::new(engine),
@@ -160,11 +189,11 @@ impl Rhea {
 
 impl Engine {
     /// Builds a root with everything an action may need and leaves it; says why not.
-    async fn probe(&self) -> std::io::Result<String> {
+    async fn probe(&self) -> std::io::Result<Option<String>> {
         let scratch = self.directory.scratch()?;
         let text = |path: PathBuf| path.to_string_lossy().into_owned();
         let (root, layer) = self.directory.mount_points();
-        let spec = GuardSpec {
+        let ground = Ground::Root(Box::new(RootSpec {
             base: text(root),
             layer: text(layer),
             system: self.system.clone(),
@@ -178,6 +207,21 @@ impl Engine {
             binds: Vec::new(),
             host_paths: Vec::new(),
             network: false,
+        }));
+        let fault = self.try_ground(ground).await?;
+        scratch.remove().await;
+        Ok(fault)
+    }
+
+    /// Whether system calls can be watched on the host; says why not.
+    async fn probe_trace(&self) -> std::io::Result<Option<String>> {
+        self.try_ground(Ground::Host).await
+    }
+
+    /// Has a guard show that actions can run there; says why not.
+    async fn try_ground(&self, ground: Ground) -> std::io::Result<Option<String>> {
+        let spec = GuardSpec {
+            ground,
             memory: self.memory.of_compiles,
             program: None,
         };
@@ -189,18 +233,27 @@ impl Engine {
         let fault = loop {
             match control.next().await? {
                 Some(Report::Ready { .. }) => {}
-                Some(Report::Ended { .. }) => break String::new(),
-                Some(Report::Unable(reason) | Report::NotStarted(reason)) => break reason,
-                None => {
-                    break "can't build an isolation root: its guard ended without a report"
-                        .to_owned();
-                }
+                Some(Report::Ended { .. }) => break None,
+                Some(Report::Unable(reason) | Report::NotStarted(reason)) => break Some(reason),
+                None => break Some("a guard ended without a report".to_owned()),
             }
         };
         drop(control);
         process.ended().await?;
-        scratch.remove().await;
         Ok(fault)
+    }
+
+    /// Why an action can't have been meant for this executor: whoever asks says whether it
+    /// expects isolation, since results are kept apart by that.
+    fn misunderstood(&self, action: &ActionSpec) -> Option<String> {
+        match (&self.bare, action.base.is_empty()) {
+            (None, true) | (Some(_), false) => None,
+            (None, false) => Some(
+                "the executor isolates actions, and this one was to run without; build again"
+                    .to_owned(),
+            ),
+            (Some(bare), true) => Some(bare.why.clone()),
+        }
     }
 
     async fn execute(
@@ -210,8 +263,8 @@ impl Engine {
         observer: Arc<dyn Observer>,
         cancelled: CancellationToken,
     ) -> ServiceResult<Execution> {
-        if !self.isolation_fault.is_empty() {
-            return Ok(Execution::Unable(self.isolation_fault.clone()));
+        if let Some(why) = self.misunderstood(&action) {
+            return Ok(Execution::Unable(why));
         }
         let label = action.label.clone();
         self.counters.running.fetch_add(1, Ordering::Relaxed);
@@ -274,11 +327,14 @@ impl Executor for Rhea {
 
     async fn status(&self) -> ServiceResult<ExecutorStatus> {
         let engine = &self.engine;
+        let told = |what: fn(&Bare) -> String| engine.bare.as_ref().map(what).unwrap_or_default();
         Ok(ExecutorStatus {
             running: engine.counters.running.load(Ordering::Relaxed),
             executed: engine.counters.executed.load(Ordering::Relaxed),
             slots: engine.slots as u64,
-            isolation_fault: engine.isolation_fault.clone(),
+            isolation_fault: told(|bare| bare.why.clone()),
+            base_directory: told(|bare| bare.shelf.directory().to_string_lossy().into_owned()),
+            trace_fault: told(|bare| bare.trace_fault.clone()),
             placed_bytes: engine.counters.placed.load(Ordering::Relaxed),
             ..ExecutorStatus::default()
         })

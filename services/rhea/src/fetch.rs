@@ -26,6 +26,15 @@ const STREAMS: usize = 4;
 /// Pieces of a blob between the connection and the disk.
 const PIECES: usize = 8;
 
+/// What files may have in common with the store's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sharing {
+    /// Links, for what is only ever seen through a read-only mount.
+    Links,
+    /// Nothing: what can be written to is a copy.
+    Nothing,
+}
+
 /// A file to bring.
 #[derive(Clone, Debug)]
 pub(crate) struct Wanted {
@@ -46,12 +55,13 @@ pub(crate) async fn bring(
     store: &Arc<dyn Store>,
     directory: &Path,
     files: Vec<Wanted>,
+    sharing: Sharing,
     tasks: &TaskTracker,
 ) -> Result<u64, Stop> {
     if files.is_empty() {
         return Ok(0);
     }
-    if let Some(placed) = place(store, directory, &files, tasks).await? {
+    if let Some(placed) = place(store, directory, &files, sharing, tasks).await? {
         return Ok(placed);
     }
     read(store, directory, files, tasks).await?;
@@ -63,10 +73,11 @@ async fn place(
     store: &Arc<dyn Store>,
     directory: &Path,
     files: &[Wanted],
+    sharing: Sharing,
     tasks: &TaskTracker,
 ) -> Result<Option<u64>, Stop> {
     if files.len() <= MAX_BATCH {
-        return place_batch(store, directory, files, tasks).await;
+        return place_batch(store, directory, files, sharing, tasks).await;
     }
     // A store places into empty directories only, so each batch gets one and its files are
     // moved together afterwards.
@@ -74,7 +85,7 @@ async fn place(
     for (index, batch) in files.chunks(MAX_BATCH).enumerate() {
         let part = directory.with_extension(format!("part{index}"));
         fs::create_dir(&part).tried_at("make", &part)?;
-        let Some(placed) = place_batch(store, &part, batch, tasks).await? else {
+        let Some(placed) = place_batch(store, &part, batch, sharing, tasks).await? else {
             return Ok(None);
         };
         bytes += placed;
@@ -98,6 +109,7 @@ async fn place_batch(
     store: &Arc<dyn Store>,
     directory: &Path,
     files: &[Wanted],
+    sharing: Sharing,
     tasks: &TaskTracker,
 ) -> Result<Option<u64>, Stop> {
     let request = PlaceRequest {
@@ -109,7 +121,7 @@ async fn place_batch(
                 digest: file.digest,
                 executable: file.executable,
                 // Links share their mode, so what can be executed is a file of its own.
-                mode: if file.executable {
+                mode: if file.executable || sharing == Sharing::Nothing {
                     PlaceMode::Independent
                 } else {
                     PlaceMode::SharedReadOnly

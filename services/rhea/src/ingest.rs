@@ -28,6 +28,10 @@ const STREAMS: usize = 4;
 /// Small blobs sent in one call, in bytes: well under a message's limit.
 const BATCH_BYTES: usize = 1024 * 1024;
 
+/// The largest output that is changed on its way into the store, in bytes: dep-info names a few
+/// thousand files.
+const MAX_WHOLE: u64 = 64 * 1024 * 1024;
+
 /// What tells that a file was not changed since it was looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Stamp {
@@ -73,6 +77,22 @@ impl Found {
         rustix::fs::open(again, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
             .map(File::from)
             .map_err(Refused::System)
+    }
+
+    /// Its content, of which there may be no more than [`MAX_WHOLE`].
+    pub(crate) fn content(&self) -> Result<Vec<u8>, Stop> {
+        if self.size > MAX_WHOLE {
+            return Err(Stop::Unfit(format!(
+                "the output {} has {} bytes, over the limit of {MAX_WHOLE}",
+                self.path, self.size
+            )));
+        }
+        let mut content = Vec::new();
+        self.open_output()?
+            .take(MAX_WHOLE)
+            .read_to_end(&mut content)
+            .tried("read an output")?;
+        Ok(content)
     }
 
     fn open_output(&self) -> Result<File, Stop> {

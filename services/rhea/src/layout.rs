@@ -230,6 +230,7 @@ mod tests {
             host_paths: Vec::new(),
             network: false,
             real_places: Vec::new(),
+            base: String::new(),
         }
     }
 

@@ -17,6 +17,7 @@
 //! The executor decides no keys and can't publish: it only ever holds a
 //! [`vx_core::Store`].
 
+mod bare;
 mod collect;
 mod engine;
 mod fault;
@@ -39,6 +40,6 @@ mod stage;
 mod streams;
 mod unpack;
 
-pub use engine::{PACKAGE_BYTES, Rhea, Settings, StartError};
+pub use engine::{PACKAGE_BYTES, Rhea, SHELF_BYTES, Settings, StartError};
 pub use memory::MemoryBounds;
 pub use scratch::DirectoryError;

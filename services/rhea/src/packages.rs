@@ -16,12 +16,12 @@ use tokio_util::task::TaskTracker;
 use vx_core::{Digest, PackageFormat, RelPath, ServiceError, Store};
 
 use crate::fault::{Stop, Tried, lost_task};
-use crate::fetch::{Wanted, bring, digest_file, matches};
+use crate::fetch::{Sharing, Wanted, bring, digest_file, matches};
 use crate::scratch::remove;
 use crate::unpack::unpack;
 
 /// Names a package: its archive and how that is packed.
-type Id = (Digest, PackageFormat);
+pub(crate) type Id = (Digest, PackageFormat);
 
 /// The packages of an executor's directory.
 pub(crate) struct Packages {
@@ -159,7 +159,7 @@ impl Packages {
     ) -> Result<(Lease, u64), Stop> {
         let number = self.temporary.fetch_add(1, Ordering::Relaxed);
         let temporary = self.directory.join(format!("new-{number}"));
-        let result = self.unpack_in(&temporary, id, store).await;
+        let result = unpack_in(&temporary, id, store).await;
         if result.is_err() {
             let left = temporary.clone();
             let _ = tokio::task::spawn_blocking(move || remove(&left)).await;
@@ -183,43 +183,6 @@ impl Packages {
             path,
         };
         Ok((lease, placed))
-    }
-
-    /// Fetches and unpacks into `temporary`; gives the package's size and the bytes placed.
-    async fn unpack_in(
-        &self,
-        temporary: &Path,
-        (digest, format): Id,
-        store: &Arc<dyn Store>,
-    ) -> Result<(u64, u64), Stop> {
-        let fetched = temporary.join("fetched");
-        fs::create_dir_all(&fetched).tried_at("make", &fetched)?;
-        let wanted = Wanted {
-            path: RelPath::new("archive").map_err(|error| Stop::Unable(error.to_string()))?,
-            digest,
-            size: None,
-            executable: false,
-        };
-        let placed = bring(store, &fetched, vec![wanted], &TaskTracker::new()).await?;
-        let root = temporary.join("root");
-        let unpacked = tokio::task::spawn_blocking(move || {
-            let archive = fetched.join("archive");
-            let found = digest_file(&archive).tried_at("read", &archive)?;
-            if !matches(digest, found) {
-                return Err(Stop::Missing(vec![digest]));
-            }
-            fs::create_dir(&root).tried_at("make", &root)?;
-            let file = File::open(&archive).tried_at("open", &archive)?;
-            let bytes = unpack(file, format, &root).map_err(|error| {
-                Stop::Service(ServiceError::Invalid(format!(
-                    "the package {digest} can't be unpacked: {error}"
-                )))
-            })?;
-            fs::remove_dir_all(&fetched).tried_at("remove", &fetched)?;
-            Ok(bytes)
-        });
-        let bytes = unpacked.await.map_err(|error| lost_task(&error))??;
-        Ok((bytes, placed))
     }
 
     /// Takes the least recently used packages that nobody uses out of their places until the
@@ -250,6 +213,49 @@ impl Packages {
         // Every change is a few assignments that can't panic half-way.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Fetches a package and unpacks it into `root` in `temporary`; gives the package's size and the bytes placed.
+pub(crate) async fn unpack_in(
+    temporary: &Path,
+    (digest, format): Id,
+    store: &Arc<dyn Store>,
+) -> Result<(u64, u64), Stop> {
+    let fetched = temporary.join("fetched");
+    fs::create_dir_all(&fetched).tried_at("make", &fetched)?;
+    let wanted = Wanted {
+        path: RelPath::new("archive").map_err(|error| Stop::Unable(error.to_string()))?,
+        digest,
+        size: None,
+        executable: false,
+    };
+    let placed = bring(
+        store,
+        &fetched,
+        vec![wanted],
+        Sharing::Links,
+        &TaskTracker::new(),
+    )
+    .await?;
+    let root = temporary.join("root");
+    let unpacked = tokio::task::spawn_blocking(move || {
+        let archive = fetched.join("archive");
+        let found = digest_file(&archive).tried_at("read", &archive)?;
+        if !matches(digest, found) {
+            return Err(Stop::Missing(vec![digest]));
+        }
+        fs::create_dir(&root).tried_at("make", &root)?;
+        let file = File::open(&archive).tried_at("open", &archive)?;
+        let bytes = unpack(file, format, &root).map_err(|error| {
+            Stop::Service(ServiceError::Invalid(format!(
+                "the package {digest} can't be unpacked: {error}"
+            )))
+        })?;
+        fs::remove_dir_all(&fetched).tried_at("remove", &fetched)?;
+        Ok(bytes)
+    });
+    let bytes = unpacked.await.map_err(|error| lost_task(&error))??;
+    Ok((bytes, placed))
 }
 
 impl State {

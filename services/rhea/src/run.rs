@@ -11,15 +11,18 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use vx_core::readset::Trace;
 use vx_core::{
-    ActionSpec, CheckoutMode, CheckoutMount, Execution, Exit, Marked, MessageFormat, Observer,
-    Output, OutputForm, OutputStream, RelPath, ServiceError, Store, Watch, places,
+    ActionSpec, CheckoutMode, CheckoutMount, CollectForm, Execution, Exit, Marked, MessageFormat,
+    Observer, Output, OutputForm, OutputStream, RelPath, ServiceError, Store, Watch, places,
 };
 
+use crate::bare::places::Places;
+use crate::bare::prepare::prepare;
+use crate::bare::shelf::Hold;
 use crate::collect::{Collected, Collector, Early, Kept};
-use crate::engine::Engine;
+use crate::engine::{Bare, Engine};
 use crate::fault::{Stop, Tried};
-use crate::guard::spec::{Bind, BindAccess, GuardSpec, Program, Report};
-use crate::guard::trace::Scope;
+use crate::guard::spec::{Bind, BindAccess, Ground, GuardSpec, Program, Report, RootSpec};
+use crate::guard::trace::{Reach, Scope, Writes};
 use crate::ingest::Intake;
 use crate::jobs::variable;
 use crate::layout::in_order;
@@ -58,8 +61,8 @@ pub(crate) async fn run(
         observer,
         scratch: &scratch,
     };
-    let mut guard = None;
-    let result = attempt.run(cancelled, &mut guard).await;
+    let (mut guard, mut held) = (None, None);
+    let result = attempt.run(cancelled, &mut guard, &mut held).await;
     drop(permit);
     // Not waited for: the result is known, and what is left concerns nobody else.
     engine.background.spawn(async move {
@@ -67,6 +70,9 @@ pub(crate) async fn run(
             && let Err(error) = process.ended().await
         {
             tracing::warn!(%error, "a guard can't be waited for");
+        }
+        if let Some(Held::Places(hold)) = held {
+            hold.end().await;
         }
         scratch.remove().await;
     });
@@ -85,8 +91,18 @@ struct Attempt<'a> {
 struct Ready {
     spec: GuardSpec,
     collector: Collector,
-    /// Packages stay while they are mounted.
-    _packages: Vec<Lease>,
+    held: Held,
+}
+
+/// What stays as it is while an action runs.
+pub(crate) enum Held {
+    /// Packages that are mounted.
+    Packages {
+        /// Only held.
+        _leases: Vec<Lease>,
+    },
+    /// Places on the host.
+    Places(Hold),
 }
 
 /// A program that ended.
@@ -100,25 +116,66 @@ struct Finished {
 }
 
 impl Attempt<'_> {
-    /// Runs the action. Its guard's process is put into `guard`, to be waited for.
+    /// Runs the action. Its guard's process is put into `guard`, to be waited for, and what it
+    /// uses into `held`, to be given back afterwards.
     async fn run(
         &self,
         cancelled: &CancellationToken,
         guard: &mut Option<Process>,
+        held: &mut Option<Held>,
     ) -> Result<Execution, Stop> {
         let ready = tokio::select! {
             ready = self.prepare() => ready?,
             () = cancelled.cancelled() => return Err(Stop::Cancelled),
         };
-        let (finished, process) = self.guarded(&ready, cancelled).await?;
+        let Ready {
+            spec,
+            collector,
+            held: holds,
+        } = ready;
+        let held = held.insert(holds);
+        let (mut finished, process) = self.guarded(&spec, &collector, cancelled).await?;
         *guard = Some(process);
+        if let Held::Places(hold) = held {
+            self.distrust_changed(&mut finished, hold);
+        }
         tokio::select! {
-            execution = self.conclude(&ready.collector, finished) => execution,
+            execution = self.conclude(&collector, finished, held) => execution,
             () = cancelled.cancelled() => Err(Stop::Cancelled),
         }
     }
 
+    /// What changed under an action is no known input of it.
+    fn distrust_changed(&self, finished: &mut Finished, hold: &Hold) {
+        let changed = tokio::task::block_in_place(|| hold.changed());
+        if let (Some(trace), Some(place)) = (&mut finished.trace, changed) {
+            let why = format!("another action changed {} meanwhile", place.display());
+            trace.incomplete.get_or_insert(why);
+        }
+    }
+
     async fn prepare(&self) -> Result<Ready, Stop> {
+        match &self.engine.bare {
+            None => self.prepare_root().await,
+            Some(bare) => self.prepare_places(bare).await,
+        }
+    }
+
+    async fn prepare_places(&self, bare: &Bare) -> Result<Ready, Stop> {
+        let prepared = prepare(bare, self.action, &self.store, self.scratch).await?;
+        self.engine.counters.placed(prepared.placed);
+        Ok(Ready {
+            spec: GuardSpec {
+                ground: Ground::Host,
+                memory: self.engine.memory.of(self.action),
+                program: Some(prepared.program),
+            },
+            collector: self.collector(prepared.directories, Some(prepared.places)),
+            held: Held::Places(prepared.hold),
+        })
+    }
+
+    async fn prepare_root(&self) -> Result<Ready, Stop> {
         let staged = stage(self.action, &self.store, self.scratch).await?;
         let mut binds = staged.layout.binds(&staged.directory);
         let mut placed = staged.placed;
@@ -138,20 +195,26 @@ impl Attempt<'_> {
             directories.push(Collected {
                 collect: collect.clone(),
                 host,
+                seen: collect.at.clone(),
             });
         }
         Ok(Ready {
             spec: self.guard_spec(binds),
-            collector: Collector {
-                intake: Intake {
-                    store: Arc::clone(&self.store),
-                    markers: Markers::new(&self.action.markers),
-                },
-                observer: Arc::clone(&self.observer),
-                directories,
-            },
-            _packages: packages,
+            collector: self.collector(directories, None),
+            held: Held::Packages { _leases: packages },
         })
+    }
+
+    fn collector(&self, directories: Vec<Collected>, places: Option<Arc<Places>>) -> Collector {
+        Collector {
+            intake: Intake {
+                store: Arc::clone(&self.store),
+                markers: Markers::new(&self.action.markers),
+            },
+            observer: Arc::clone(&self.observer),
+            directories,
+            places,
+        }
     }
 
     fn make(&self, name: &str) -> Result<PathBuf, Stop> {
@@ -159,28 +222,26 @@ impl Attempt<'_> {
     }
 
     fn guard_spec(&self, binds: Vec<Bind>) -> GuardSpec {
-        let jobserver = variable();
-        let mut env = self.action.env.clone();
-        env.retain(|(name, _)| *name != jobserver.0);
-        env.push(jobserver);
         let (root, layer) = self.engine.directory.mount_points();
         GuardSpec {
-            base: text(root),
-            layer: text(layer),
-            system: self.engine.system.clone(),
-            toolchain: Some(self.action.toolchain.clone()),
-            checkout: self
-                .action
-                .checkout
-                .as_ref()
-                .map(|checkout| self.without_own_directory(checkout)),
-            binds: in_order(binds),
-            host_paths: self.host_paths(),
-            network: self.action.network,
+            ground: Ground::Root(Box::new(RootSpec {
+                base: text(root),
+                layer: text(layer),
+                system: self.engine.system.clone(),
+                toolchain: Some(self.action.toolchain.clone()),
+                checkout: self
+                    .action
+                    .checkout
+                    .as_ref()
+                    .map(|checkout| self.without_own_directory(checkout)),
+                binds: in_order(binds),
+                host_paths: self.host_paths(),
+                network: self.action.network,
+            })),
             memory: self.engine.memory.of(self.action),
             program: Some(Program {
                 argv: self.action.argv.clone(),
-                env,
+                env: with_jobserver(self.action.env.clone()),
                 cwd: self.action.cwd.clone(),
                 trace: self.scope(),
             }),
@@ -208,30 +269,34 @@ impl Attempt<'_> {
             Watch::Everything => places::HOST,
         };
         let checkout = self.action.checkout.as_ref();
+        let layered = checkout.is_some_and(|checkout| checkout.mode == CheckoutMode::PrivateLayer);
+        let everything = self.action.watch == Watch::Everything;
         Some(Scope {
             checkout: checkout.map(|checkout| checkout.at.clone()),
-            layered: checkout.is_some_and(|checkout| checkout.mode == CheckoutMode::PrivateLayer),
-            hidden: checkout
-                .iter()
-                .flat_map(|checkout| {
-                    let hidden = checkout.hidden.iter();
-                    hidden.map(|hidden| format!("{}/{hidden}", checkout.at))
-                })
+            toolchain: everything.then(|| places::TOOLCHAIN.to_owned()),
+            writes: if layered {
+                Writes::ToLayer
+            } else {
+                Writes::Refused
+            },
+            own: hidden(self.action)
+                .into_iter()
                 .chain(self.action.real_places.iter().cloned())
                 .collect(),
-            toolchain: self.action.watch == Watch::Everything,
-            given: self
+            host: Reach::These(
+                host.iter()
+                    .map(|path| (*path).to_owned())
+                    .chain(self.action.host_paths.iter().cloned())
+                    .collect(),
+            ),
+            watched: self
                 .action
                 .trees
                 .iter()
                 .filter(|tree| tree.watched)
                 .map(|tree| tree.at.clone())
                 .collect(),
-            host: host
-                .iter()
-                .map(|path| (*path).to_owned())
-                .chain(self.action.host_paths.iter().cloned())
-                .collect(),
+            given: None,
         })
     }
 
@@ -255,7 +320,8 @@ impl Attempt<'_> {
     /// its guard may still be busy taking the root down.
     async fn guarded(
         &self,
-        ready: &Ready,
+        spec: &GuardSpec,
+        collector: &Collector,
         cancelled: &CancellationToken,
     ) -> Result<(Finished, Process), Stop> {
         let jobs = &self.engine.jobs;
@@ -263,7 +329,7 @@ impl Attempt<'_> {
             token = jobs.acquire() => token.tried("take a token of the jobserver")?,
             () = cancelled.cancelled() => return Err(Stop::Cancelled),
         };
-        let guarded = self.engine.spawner.spawn(&ready.spec, jobs).await;
+        let guarded = self.engine.spawner.spawn(spec, jobs).await;
         let Guarded {
             process,
             mut control,
@@ -273,14 +339,17 @@ impl Attempt<'_> {
         } = guarded.tried("start a guard")?;
         let ended = CancellationToken::new();
         let (notices, received) = mpsc::channel(NOTICES);
-        let out = Pump::text(OutputStream::Stdout, Arc::clone(&self.observer));
-        let err = Pump::messages(Arc::clone(&self.observer), self.action.messages, notices);
+        let places = &collector.places;
+        let out = Pump::text(OutputStream::Stdout, Arc::clone(&self.observer))
+            .with_places(places.clone());
+        let err = Pump::messages(Arc::clone(&self.observer), self.action.messages, notices)
+            .with_places(places.clone());
         let attended = async {
             let (report, stdout, stderr, early) = tokio::try_join!(
                 outcome(&mut control, &process, &ended),
                 out.run(stdout, &ended),
                 err.run(stderr, &ended),
-                store_early(&ready.collector, self.action.messages, received),
+                store_early(collector, self.action.messages, received),
             )?;
             self.finished(report, stdout, stderr, early, &trace)
         };
@@ -308,8 +377,7 @@ impl Attempt<'_> {
         match report {
             Some(Report::Ended { exit, duration }) => {
                 self.engine.counters.executed();
-                let watched = self.action.watch != Watch::Nothing;
-                let trace = watched.then(|| read_trace(trace)).transpose()?;
+                let trace = self.trace(trace)?;
                 Ok(Finished {
                     exit,
                     duration,
@@ -328,16 +396,33 @@ impl Attempt<'_> {
         }
     }
 
+    /// What was looked at, where that was asked for.
+    fn trace(&self, from: &OwnedFd) -> Result<Option<Trace>, Stop> {
+        let fault = self.engine.bare.as_ref().map(|bare| &bare.trace_fault);
+        match fault.filter(|fault| !fault.is_empty()) {
+            _ if self.action.watch == Watch::Nothing => Ok(None),
+            None => read_trace(from).map(Some),
+            Some(fault) => Ok(Some(Trace {
+                incomplete: Some(fault.clone()),
+                ..Trace::default()
+            })),
+        }
+    }
+
     /// Stores what a program left.
     async fn conclude(
         &self,
         collector: &Collector,
         mut finished: Finished,
+        held: &mut Held,
     ) -> Result<Execution, Stop> {
         let mut kept = Vec::new();
         if finished.exit.success() {
             match collector.all(&finished.early).await {
-                Ok(all) => kept = all,
+                Ok(all) => {
+                    adopt(held, collector, &all);
+                    kept = all;
+                }
                 Err(Stop::Unfit(reason)) => {
                     let note = format!("error: vx can't keep what this left: {reason}\n");
                     finished.exit = UNFIT;
@@ -378,6 +463,39 @@ impl Attempt<'_> {
     }
 }
 
+/// Directories that scripts left lie where those who need them look: they need not be put there
+/// again.
+fn adopt(held: &mut Held, collector: &Collector, kept: &[Kept]) {
+    let Held::Places(hold) = held else { return };
+    for one in &collector.directories {
+        let CollectForm::Tree { name } = &one.collect.form else {
+            continue;
+        };
+        let tree = kept.iter().find(|kept| kept.output.name == *name);
+        if let Some(tree) = tree {
+            tokio::task::block_in_place(|| hold.adopt(&one.host, tree.output.blob.digest));
+        }
+    }
+}
+
+/// Directories of the checkout that are no inputs.
+pub(crate) fn hidden(action: &ActionSpec) -> Vec<String> {
+    let checkout = action.checkout.iter();
+    let hidden = checkout.flat_map(|checkout| {
+        let hidden = checkout.hidden.iter();
+        hidden.map(|hidden| format!("{}/{hidden}", checkout.at))
+    });
+    hidden.collect()
+}
+
+/// An environment with the executor's jobserver in it.
+pub(crate) fn with_jobserver(mut env: Vec<(String, String)>) -> Vec<(String, String)> {
+    let jobserver = variable();
+    env.retain(|(name, _)| *name != jobserver.0);
+    env.push(jobserver);
+    env
+}
+
 /// Waits for the report that says how it went, and for the end of everything it is about.
 async fn outcome(
     control: &mut Reports,
@@ -387,7 +505,7 @@ async fn outcome(
     let mut last = None;
     while last.is_none() {
         match control.next().await.tried("hear from a guard")? {
-            Some(Report::Ready { setup }) => tracing::trace!(?setup, "the root stands"),
+            Some(Report::Ready { setup }) => tracing::trace!(?setup, "the ground stands"),
             Some(report) => last = Some(report),
             None => break,
         }

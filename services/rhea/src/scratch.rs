@@ -95,6 +95,11 @@ impl Directory {
         self.path.join("packages")
     }
 
+    /// Where inputs lie for actions that are not isolated.
+    pub(crate) fn shelf(&self) -> PathBuf {
+        self.path.join("bare")
+    }
+
     fn actions(&self) -> PathBuf {
         self.path.join("actions")
     }
@@ -141,6 +146,11 @@ pub(crate) struct Scratch {
 }
 
 impl Scratch {
+    /// Its path.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// A path in it.
     pub(crate) fn join(&self, name: &str) -> PathBuf {
         self.path.join(name)

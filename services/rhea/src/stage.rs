@@ -8,7 +8,7 @@ use vx_core::tree::TreeNode;
 use vx_core::{ActionSpec, Digest, RelPath, Store, Tree};
 
 use crate::fault::{Stop, Tried, lost_task};
-use crate::fetch::{Wanted, bring, matches};
+use crate::fetch::{Sharing, Wanted, bring, matches};
 use crate::layout::Layout;
 use crate::scratch::Scratch;
 
@@ -32,21 +32,8 @@ pub(crate) async fn stage(
     let trees = trees(action, store, scratch).await?;
     let layout = Layout::of(action, trees)?;
     let directory = scratch.make("in").tried("make a directory")?;
-    let files = layout
-        .staged
-        .entries()
-        .iter()
-        .filter_map(|entry| match entry.node {
-            TreeNode::File { blob, executable } => Some(Wanted {
-                path: entry.path.clone(),
-                digest: blob.digest,
-                size: Some(blob.size),
-                executable,
-            }),
-            _ => None,
-        })
-        .collect();
-    let placed = bring(store, &directory, files, tasks).await?;
+    let files = files(&layout.staged);
+    let placed = bring(store, &directory, files, Sharing::Links, tasks).await?;
     let base = directory.clone();
     let done = tasks.spawn_blocking(move || {
         complete(&layout, &base)?;
@@ -59,20 +46,40 @@ pub(crate) async fn stage(
     })
 }
 
+/// The files of a tree.
+pub(crate) fn files(tree: &Tree) -> Vec<Wanted> {
+    let entries = tree.entries().iter();
+    entries
+        .filter_map(|entry| match entry.node {
+            TreeNode::File { blob, executable } => Some(Wanted {
+                path: entry.path.clone(),
+                digest: blob.digest,
+                size: Some(blob.size),
+                executable,
+            }),
+            _ => None,
+        })
+        .collect()
+}
+
 /// Makes the links, directories and mount points that are no files.
 fn complete(layout: &Layout, base: &Path) -> Result<(), Stop> {
-    let directories = layout
-        .staged
-        .entries()
-        .iter()
-        .filter(|entry| entry.node == TreeNode::EmptyDirectory)
-        .map(|entry| &entry.path);
-    for directory in directories.chain(&layout.mount_points) {
+    for directory in &layout.mount_points {
         let path = directory.under(base);
         fs::create_dir_all(&path).tried_at("make", &path)?;
     }
+    complete_tree(&layout.staged, base)
+}
+
+/// Makes what of a tree is no file.
+pub(crate) fn complete_tree(tree: &Tree, base: &Path) -> Result<(), Stop> {
+    let entries = tree.entries().iter();
+    for entry in entries.filter(|entry| entry.node == TreeNode::EmptyDirectory) {
+        let path = entry.path.under(base);
+        fs::create_dir_all(&path).tried_at("make", &path)?;
+    }
     // Last, so that nothing is ever made through a link.
-    for entry in layout.staged.entries() {
+    for entry in tree.entries() {
         if let TreeNode::Link { target } = &entry.node {
             let path = entry.path.under(base);
             if let Some(parent) = path.parent() {
@@ -85,7 +92,7 @@ fn complete(layout: &Layout, base: &Path) -> Result<(), Stop> {
 }
 
 /// Reads the trees an action names, in its order.
-async fn trees(
+pub(crate) async fn trees(
     action: &ActionSpec,
     store: &Arc<dyn Store>,
     scratch: &Scratch,
@@ -109,7 +116,7 @@ async fn trees(
             })
         })
         .collect::<Result<_, Stop>>()?;
-    bring(store, &directory, files, scratch.tasks()).await?;
+    bring(store, &directory, files, Sharing::Links, scratch.tasks()).await?;
     let wanted: Vec<Digest> = action.trees.iter().map(|input| input.tree).collect();
     let read = scratch.tasks().spawn_blocking(move || {
         wanted

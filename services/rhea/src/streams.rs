@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use vx_core::{MessageFormat, Observer, OutputStream, ServiceResult};
 
+use crate::bare::places::Places;
 use crate::fault::{Stop, Tried};
 use crate::messages::{Artifact, artifact};
 
@@ -34,6 +35,8 @@ pub(crate) struct Pump {
     observer: Arc<dyn Observer>,
     /// Where artifact notices go; without it every line is text.
     artifacts: Option<mpsc::Sender<Artifact>>,
+    /// Where the program's places really are, if they are not where they are said to be.
+    places: Option<Arc<Places>>,
     /// What came since the last whole line.
     partial: BytesMut,
     /// Everything passed on.
@@ -49,6 +52,7 @@ impl Pump {
             stream,
             observer,
             artifacts: None,
+            places: None,
             partial: BytesMut::new(),
             kept: Vec::new(),
             limit: MAX_STREAM,
@@ -66,6 +70,12 @@ impl Pump {
         let mut pump = Self::text(OutputStream::Stderr, observer);
         pump.artifacts = (format == MessageFormat::RustcJson).then_some(artifacts);
         pump
+    }
+
+    /// Passes on what is written with the places as everybody knows them.
+    pub(crate) fn with_places(mut self, places: Option<Arc<Places>>) -> Self {
+        self.places = places;
+        self
     }
 
     /// Reads `pipe` to its end, and gives what was passed on. Once `ended`, what the pipe
@@ -121,6 +131,8 @@ impl Pump {
 
     /// Takes the artifact notices out of whole lines and passes the others on.
     async fn sort(&mut self, lines: &[u8]) -> Result<(), Stop> {
+        let fixed = self.places.as_ref().map(|places| places.fixed(lines));
+        let lines = fixed.as_deref().unwrap_or(lines);
         let Some(artifacts) = self.artifacts.clone() else {
             return Ok(self.pass(lines).await?);
         };

@@ -23,6 +23,7 @@ pub(crate) fn to_wire(error: ServiceError) -> capnp::Error {
         ),
         ServiceError::Revoked => (ErrorKind::Failed, "revoked".to_owned(), String::new()),
         ServiceError::Denied(text) => (ErrorKind::Failed, "denied".to_owned(), text),
+        ServiceError::Unaccepted(text) => (ErrorKind::Failed, "unaccepted".to_owned(), text),
         ServiceError::Invalid(text) => (ErrorKind::Failed, "invalid".to_owned(), text),
         ServiceError::Overloaded(text) => (ErrorKind::Overloaded, "overloaded".to_owned(), text),
         ServiceError::Failed(text) => (ErrorKind::Failed, "failed".to_owned(), text),
@@ -49,6 +50,7 @@ pub(crate) fn from_wire(error: &capnp::Error, service: &str) -> ServiceError {
             }
             ("revoked", _) => return ServiceError::Revoked,
             ("denied", _) => return ServiceError::Denied(text),
+            ("unaccepted", _) => return ServiceError::Unaccepted(text),
             ("invalid", _) => return ServiceError::Invalid(text),
             ("overloaded", _) => return ServiceError::Overloaded(text),
             ("failed", _) => return ServiceError::Failed(text),
@@ -133,6 +135,7 @@ mod tests {
             ServiceError::disconnected("vx-cass", "a [vx:revoked] word"),
             ServiceError::Revoked,
             ServiceError::Denied("no".to_owned()),
+            ServiceError::Unaccepted("not told to".to_owned()),
             ServiceError::Invalid("é]".to_owned()),
             ServiceError::Overloaded(String::new()),
             ServiceError::Failed("disk\nfull".to_owned()),

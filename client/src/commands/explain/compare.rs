@@ -253,6 +253,12 @@ fn statics(then: &Inputs, now: &Inputs, dependencies: &[Difference], found: &mut
             now: now.rustc.clone(),
         });
     }
+    if then.base != now.base {
+        found.push(Difference::Isolation {
+            was: then.base.clone(),
+            now: now.base.clone(),
+        });
+    }
     declared(then, now, found);
     // A dependency that came or went is told as one, not as an argument that names it.
     let others = dependencies.iter().any(

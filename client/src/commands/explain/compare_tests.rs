@@ -199,3 +199,12 @@ fn dependencies_are_named_by_package() {
     });
     assert_eq!(gone, ["it does not depend on b 1.0.0 (lib) any more"]);
 }
+
+#[test]
+fn isolation_that_came_or_went_is_told() {
+    let told = words(|now| {
+        now["parts"]["static_digest"] = json!([2]);
+        now["inputs"]["base"] = json!("/v/rhea/bare/0");
+    });
+    assert_eq!(told, ["it is not isolated any more"]);
+}

@@ -74,6 +74,11 @@ pub(super) enum Difference {
     },
     /// Paths of its package and its `OUT_DIR`, for what takes those in.
     Places { was: Vec<String>, now: Vec<String> },
+    /// The directory it runs in that stands for isolation, where there is none.
+    Isolation {
+        was: Option<String>,
+        now: Option<String>,
+    },
     /// The rules by which vx makes keys and plans.
     Vx { was: Vec<u32>, now: Vec<u32> },
     /// Something of the command line, the toolchain or package sources; a report says no more.
@@ -214,6 +219,13 @@ impl Difference {
                     now.join(", "),
                     was.join(", ")
                 ),
+            },
+            Self::Isolation { was, now } => match (was, now) {
+                (None, _) => "it is not isolated any more".to_owned(),
+                (_, None) => "it is isolated now".to_owned(),
+                (Some(was), Some(now)) => {
+                    format!("it is not isolated, and its inputs are in {now} and not in {was}")
+                }
             },
             Self::Vx { .. } => "vx itself changed how it makes keys".to_owned(),
             Self::Unrecorded => {

@@ -33,6 +33,13 @@ impl Scheduler<'_> {
         }
         tracing::warn!(%error, "services were lost; going on with new ones");
         let session = self.sessions.open(&self.context.run_id).await?;
+        if session.bare().is_some() != self.context.unisolated().is_some() {
+            return Err(EngineFault::Stuck(
+                "the executor was replaced by one that isolates actions otherwise, and results \
+                 are kept apart by that; build again"
+                    .to_owned(),
+            ));
+        }
         self.context.replace_session(Arc::clone(&session));
         for unit in 0..self.units.len() {
             if matches!(self.units[unit].phase, Phase::Running(_)) {

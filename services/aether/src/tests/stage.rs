@@ -23,7 +23,7 @@ use crate::identities::Identities;
 use crate::narrate::{Narrator, Teller};
 use crate::observe::Places;
 use crate::schedule::{EngineFault, Scheduler};
-use crate::session::{Session, Sessions, Transfer};
+use crate::session::{Bare, Session, Sessions, Transfer};
 use crate::slots::Slots;
 use crate::statcache::coarse_now_ns;
 use crate::tests::plans::{self, Crate};
@@ -163,6 +163,7 @@ impl Stage {
                 toolchain: Digest::of(b"toolchain"),
                 allowed_env: Vec::new(),
                 trees: BTreeMap::new(),
+                unisolated: None,
             }),
             places: Places {
                 checkout: self.checkout.path().to_owned(),
@@ -227,8 +228,16 @@ impl Session for TestSession {
         Arc::clone(&self.results)
     }
 
+    fn store_endpoint(&self) -> String {
+        String::new()
+    }
+
     fn shared(&self) -> bool {
         false
+    }
+
+    fn bare(&self) -> Option<Bare> {
+        None
     }
 
     async fn execute(

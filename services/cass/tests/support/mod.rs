@@ -28,6 +28,7 @@ pub(crate) fn config(path: &Path) -> CassConfig {
         directory: path.to_owned(),
         limit: LIMIT,
         placing: true,
+        accept_unisolated: false,
     }
 }
 
@@ -153,6 +154,7 @@ pub(crate) fn result(outputs: Vec<Output>) -> ActionResult {
     ActionResult {
         outputs,
         payload: Bytes::from_static(b"payload"),
+        unisolated: false,
     }
 }
 

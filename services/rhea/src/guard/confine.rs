@@ -105,9 +105,12 @@ pub(super) fn limits(memory: u64) -> Result<(), Fault> {
         maximum: Some(memory),
     };
     setrlimit(Resource::Data, memory).step("limit memory")?;
+    // Nobody may raise a limit that is lower.
+    let most = getrlimit(Resource::Nproc).maximum;
+    let most = most.map_or(MAX_PROCESSES, |hard| hard.min(MAX_PROCESSES));
     let processes = Rlimit {
-        current: Some(MAX_PROCESSES),
-        maximum: Some(MAX_PROCESSES),
+        current: Some(most),
+        maximum: Some(most),
     };
     setrlimit(Resource::Nproc, processes).step("limit processes")?;
     let no_core = Rlimit {

@@ -15,7 +15,7 @@ use super::mounts::{
     Access, attach, attach_at_host, beneath, clone_directory, clone_tree, filesystem,
     make_directory, seal, tmpfs,
 };
-use super::spec::{BindAccess, GuardSpec};
+use super::spec::{BindAccess, RootSpec};
 use crate::host::SystemEntry;
 
 /// Device nodes programs expect.
@@ -55,7 +55,7 @@ const ROOT_SIZE: &str = "4m";
 const TEMPORARY_SIZE: &str = "50%";
 
 /// Builds the root and makes it the calling process's.
-pub(super) fn build(spec: &GuardSpec) -> Result<(), Fault> {
+pub(super) fn build(spec: &RootSpec) -> Result<(), Fault> {
     mount_change(
         "/",
         MountPropagationFlags::PRIVATE | MountPropagationFlags::REC,
@@ -111,7 +111,7 @@ struct Sources {
 }
 
 impl Sources {
-    fn clone_from_host(spec: &GuardSpec) -> Result<Self, Fault> {
+    fn clone_from_host(spec: &RootSpec) -> Result<Self, Fault> {
         let system = spec
             .system
             .iter()
@@ -155,11 +155,7 @@ impl Sources {
     }
 }
 
-fn system(
-    root: BorrowedFd<'_>,
-    spec: &GuardSpec,
-    trees: Vec<Option<OwnedFd>>,
-) -> Result<(), Fault> {
+fn system(root: BorrowedFd<'_>, spec: &RootSpec, trees: Vec<Option<OwnedFd>>) -> Result<(), Fault> {
     for (entry, tree) in spec.system.iter().zip(trees) {
         match (entry, tree) {
             (SystemEntry::Link { path, target }, _) => link(root, relative(path), target)?,

@@ -55,6 +55,26 @@ pub(crate) struct Program {
 /// Everything a guard needs to know.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct GuardSpec {
+    /// Where the program runs.
+    pub(crate) ground: Ground,
+    /// The memory that each process may have, in bytes.
+    pub(crate) memory: u64,
+    /// What to run; without it the guard only shows that it could.
+    pub(crate) program: Option<Program>,
+}
+
+/// What an action stands on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Ground {
+    /// A root of its own.
+    Root(Box<RootSpec>),
+    /// The host as it is, where the kernel refuses roots.
+    Host,
+}
+
+/// The root to build.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct RootSpec {
     /// An empty directory of the host's that the new root is mounted on while it is built.
     pub(crate) base: String,
     /// Another, for what private layers keep.
@@ -71,21 +91,17 @@ pub(crate) struct GuardSpec {
     pub(crate) host_paths: Vec<String>,
     /// Whether the program may use the host's network.
     pub(crate) network: bool,
-    /// The memory that each process may have, in bytes.
-    pub(crate) memory: u64,
-    /// What to run; without it the root is built and left, which shows that it can be.
-    pub(crate) program: Option<Program>,
 }
 
 /// What a guard reports, in order; exactly one of the last three ends the reports.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Report {
-    /// The root stands and the program starts; building took so long.
+    /// The ground stands and the program starts; building took so long.
     Ready {
         /// From the guard's first instruction on.
         setup: Duration,
     },
-    /// The root can't be built here: what failed, and what to look at.
+    /// The action can't be run here: what failed, and what to look at.
     Unable(String),
     /// The program can't be started.
     NotStarted(String),

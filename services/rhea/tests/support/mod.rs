@@ -389,6 +389,7 @@ pub fn shell(script: &str) -> ActionSpec {
         host_paths: Vec::new(),
         network: false,
         real_places: Vec::new(),
+        base: String::new(),
     }
 }
 

@@ -40,6 +40,7 @@ struct Inner {
 #[derive(Clone, Default)]
 pub struct MemoryStore {
     inner: Arc<Inner>,
+    accepts_unisolated: bool,
 }
 
 impl MemoryStore {
@@ -47,6 +48,13 @@ impl MemoryStore {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// This store, keeping results of actions that were not isolated too.
+    #[must_use]
+    pub fn accepting_unisolated(mut self) -> Self {
+        self.accepts_unisolated = true;
+        self
     }
 
     /// How many grants are in force.
@@ -107,7 +115,11 @@ impl StoreService for MemoryStore {
     }
 
     fn results(&self, grant: GrantId) -> Arc<dyn Results> {
-        Arc::new(MemoryResults(self.inner.clone(), grant))
+        Arc::new(MemoryResults {
+            inner: self.inner.clone(),
+            grant,
+            accepts_unisolated: self.accepts_unisolated,
+        })
     }
 
     async fn status(&self) -> ServiceResult<StoreStatus> {
@@ -118,6 +130,7 @@ impl StoreService for MemoryStore {
             bytes: state.blobs.values().map(|blob| blob.len() as u64).sum(),
             results: state.results.len() as u64,
             grants: state.grants.len() as u64,
+            accepts_unisolated: self.accepts_unisolated,
             ..StoreStatus::default()
         })
     }
@@ -244,16 +257,20 @@ impl BlobWriter for MemoryWriter {
     }
 }
 
-struct MemoryResults(Arc<Inner>, GrantId);
+struct MemoryResults {
+    inner: Arc<Inner>,
+    grant: GrantId,
+    accepts_unisolated: bool,
+}
 
 impl MemoryResults {
     /// `Some` once it is settled.
     fn try_claim(&self, name: Digest) -> bool {
-        let mut state = self.0.lock();
+        let mut state = self.inner.lock();
         if state.claims.contains_key(&name) {
             return false;
         }
-        state.claims.insert(name, self.1);
+        state.claims.insert(name, self.grant);
         true
     }
 }
@@ -262,19 +279,23 @@ impl MemoryResults {
 impl Results for MemoryResults {
     async fn lookup(&self, keys: Vec<ActionKey>) -> ServiceResult<Vec<Option<ActionResult>>> {
         batch(keys.len())?;
-        let state = self.0.lock();
+        let state = self.inner.lock();
         let found = keys.iter().map(|key| {
             let result = state.results.get(key)?;
             let whole = result
                 .digests()
                 .all(|digest| state.blobs.contains_key(&digest));
-            whole.then(|| result.clone())
+            let accepted = !result.unisolated || self.accepts_unisolated;
+            (whole && accepted).then(|| result.clone())
         });
         Ok(found.collect())
     }
 
     async fn publish(&self, key: ActionKey, result: ActionResult) -> ServiceResult<ActionResult> {
-        let mut state = self.0.lock();
+        if result.unisolated && !self.accepts_unisolated {
+            return Err(ServiceError::Unaccepted("not told to".to_owned()));
+        }
+        let mut state = self.inner.lock();
         let State { blobs, results, .. } = &mut *state;
         let whole = |result: &ActionResult| result.digests().all(|at| blobs.contains_key(&at));
         if !whole(&result) {
@@ -291,7 +312,7 @@ impl Results for MemoryResults {
 
     async fn records(&self, names: Vec<RecordName>) -> ServiceResult<Vec<Vec<Bytes>>> {
         batch(names.len())?;
-        let state = self.0.lock();
+        let state = self.inner.lock();
         let lists = names
             .iter()
             .map(|name| state.records.get(name).cloned().unwrap_or_default());
@@ -302,7 +323,7 @@ impl Results for MemoryResults {
         if record.len() > MAX_RECORD {
             return Err(ServiceError::Invalid("the record is too large".to_owned()));
         }
-        let mut state = self.0.lock();
+        let mut state = self.inner.lock();
         let list = state.records.entry(name).or_default();
         list.retain(|known| *known != record);
         list.insert(0, record);
@@ -311,7 +332,7 @@ impl Results for MemoryResults {
     }
 
     async fn claim(&self, name: Digest, wait: Duration) -> ServiceResult<bool> {
-        let ended = self.0.ended.notified();
+        let ended = self.inner.ended.notified();
         tokio::pin!(ended);
         ended.as_mut().enable();
         if self.try_claim(name) {
@@ -322,12 +343,12 @@ impl Results for MemoryResults {
     }
 
     async fn release(&self, name: Digest) -> ServiceResult<()> {
-        let mut state = self.0.lock();
-        if state.claims.get(&name) == Some(&self.1) {
+        let mut state = self.inner.lock();
+        if state.claims.get(&name) == Some(&self.grant) {
             state.claims.remove(&name);
         }
         drop(state);
-        self.0.ended.notify_waiters();
+        self.inner.ended.notify_waiters();
         Ok(())
     }
 }

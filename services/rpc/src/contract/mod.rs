@@ -18,7 +18,7 @@ use std::sync::Arc;
 use vx_core::{Blob, Digest, Results, ServiceResult, Store};
 
 pub use memory::MemoryStore;
-pub use results::results_suite;
+pub use results::{accepting_results_suite, results_suite};
 pub use store::store_suite;
 
 /// A fresh, empty store with everything it needs to live.

@@ -26,6 +26,51 @@ where
     many_records_come_at_once(&make().await).await;
     one_has_a_claim(&make().await).await;
     who_waits_for_a_claim_is_told(&make().await).await;
+    unisolated_results_are_refused(&make().await).await;
+}
+
+/// Checks a table of results that was told to keep those of actions that were not isolated.
+///
+/// # Panics
+/// Where it does not keep them.
+pub async fn accepting_results_suite<Make, Made>(make: Make)
+where
+    Make: Fn() -> Made,
+    Made: Future<Output = Subject>,
+{
+    let subject = make().await;
+    let made = unisolated(&subject).await;
+    let standing = subject.results.publish(key(1), made.clone()).await.unwrap();
+    assert_eq!(standing, made);
+    let found = subject.other.lookup(vec![key(1)]).await.unwrap();
+    assert_eq!(found, [Some(made)]);
+    the_first_result_stands(&make().await).await;
+}
+
+async fn unisolated(subject: &Subject) -> ActionResult {
+    let blob = put(&*subject.store, &Tree::default().encode(), 1)
+        .await
+        .unwrap();
+    ActionResult {
+        unisolated: true,
+        ..result(blob, b"bare".to_vec())
+    }
+}
+
+async fn unisolated_results_are_refused(subject: &Subject) {
+    let made = unisolated(subject).await;
+    let refused = subject.results.publish(key(1), made.clone()).await;
+    assert!(
+        matches!(refused, Err(ServiceError::Unaccepted(_))),
+        "{refused:?}"
+    );
+    assert_eq!(subject.other.lookup(vec![key(1)]).await.unwrap(), [None]);
+    let isolated = ActionResult {
+        unisolated: false,
+        ..made
+    };
+    let standing = subject.results.publish(key(1), isolated.clone()).await;
+    assert_eq!(standing, Ok(isolated));
 }
 
 fn key(seed: u64) -> ActionKey {
@@ -51,6 +96,7 @@ fn result(blob: Blob, payload: Vec<u8>) -> ActionResult {
             },
         ],
         payload: payload.into(),
+        unisolated: false,
     }
 }
 

@@ -193,6 +193,7 @@ fn action() -> ActionSpec {
         host_paths: Vec::new(),
         network: false,
         real_places: Vec::new(),
+        base: String::new(),
     }
 }
 

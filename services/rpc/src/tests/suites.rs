@@ -6,11 +6,14 @@ use tokio::sync::mpsc;
 use vx_core::{Execution, Store, StoreService};
 
 use super::{Blind, Cass, Rhea, action, hub};
-use crate::contract::{MemoryStore, Subject, results_suite, store_suite};
+use crate::contract::{MemoryStore, Subject, accepting_results_suite, results_suite, store_suite};
 use crate::{Granted, Handover, Limits, Route};
 
 fn local() -> Subject {
-    let memory = MemoryStore::new();
+    subject_of(MemoryStore::new())
+}
+
+fn subject_of(memory: MemoryStore) -> Subject {
     let subject = futures::executor::block_on(async {
         let (one, two) = (
             memory.grant("one".to_owned()).await.unwrap(),
@@ -98,6 +101,7 @@ impl Drop for AbortOnDrop {
 async fn the_reference_keeps_the_contract() {
     store_suite(async || local()).await;
     results_suite(async || local()).await;
+    accepting_results_suite(async || subject_of(MemoryStore::new().accepting_unisolated())).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

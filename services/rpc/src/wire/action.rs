@@ -89,6 +89,7 @@ pub(crate) mod spec {
             Watch::Everything => wire::Watch::Everything,
         });
         to.set_network(value.network);
+        to.set_base(&value.base);
         texts::to_wire(
             &value.real_places,
             to.reborrow()
@@ -192,6 +193,7 @@ pub(crate) mod spec {
             host_paths: texts::from_wire(from.get_host_paths()?)?,
             network: from.get_network(),
             real_places: texts::from_wire(from.get_real_places()?)?,
+            base: text(from.get_base()?)?,
         })
     }
 

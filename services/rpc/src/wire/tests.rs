@@ -16,7 +16,7 @@ use vx_core::{
 };
 use vx_schema::{aether_capnp, executor_capnp, store_capnp, values_capnp};
 
-use vx_core::readset::{Read, ReadKind, ReadPlace, Seen, Sight, Trace};
+use vx_core::readset::{Observed, Read, ReadKind, ReadPlace, Seen, Sight, Trace};
 
 use super::{action, build, store, value};
 
@@ -129,6 +129,7 @@ fn actions() {
         host_paths: vec!["/opt/x".to_owned()],
         network: true,
         real_places: words(&["/home/me/rg/.vx", "/home/me/.cargo/registry/src/a/b-1.0.0"]),
+        base: "/home/me/.vx/rhea/bare/0123".to_owned(),
     };
     let plain = ActionSpec {
         checkout: None,
@@ -182,6 +183,7 @@ fn results_and_placing() {
     let result = ActionResult {
         outputs: outputs(),
         payload: Bytes::from_static(b"\0payload"),
+        unisolated: true,
     };
     round_trip!(result, value::result, values_capnp::action_result);
     let file = |mode, executable| PlaceFile {
@@ -229,6 +231,7 @@ fn store_status() -> StoreStatus {
         set_aside: 6,
         linked: 7,
         copied: 8,
+        accepts_unisolated: true,
     }
 }
 
@@ -238,6 +241,8 @@ fn executor_status() -> ExecutorStatus {
         executed: 2,
         slots: 3,
         isolation_fault: "none".to_owned(),
+        base_directory: "/a".to_owned(),
+        trace_fault: "no".to_owned(),
         direct_bytes: 4,
         relayed_bytes: 5,
         placed_bytes: 6,
@@ -443,13 +448,31 @@ fn every_sight() -> Trace {
                     kind,
                 },
                 seen,
+                before: None,
             }));
         }
+    }
+    let befores = [
+        Observed::Absent,
+        Observed::Content(digest("content")),
+        Observed::Listing(digest("listing")),
+        Observed::Tree(digest("tree")),
+        Observed::Kind("directory".to_owned()),
+        Observed::File {
+            size: 7,
+            executable: true,
+        },
+        Observed::Link("a".to_owned()),
+        Observed::Special,
+    ];
+    for (sight, before) in sights.iter_mut().zip(befores) {
+        sight.before = Some(before);
     }
     Trace {
         sights,
         unsteady: Some("src/a.rs".to_owned()),
         incomplete: Some("too many".to_owned()),
         wrote: words(&["gen/a.rs"]),
+        changed: places.to_vec(),
     }
 }

@@ -124,6 +124,7 @@ pub(crate) mod result {
             to.reborrow().init_outputs(length(value.outputs.len())),
         );
         to.set_payload(&value.payload);
+        to.set_unisolated(value.unisolated);
     }
 
     pub(crate) fn from_wire(
@@ -132,6 +133,7 @@ pub(crate) mod result {
         Ok(ActionResult {
             outputs: outputs::from_wire(from.get_outputs()?)?,
             payload: Bytes::copy_from_slice(from.get_payload()?),
+            unisolated: from.get_unisolated(),
         })
     }
 
@@ -160,6 +162,7 @@ pub(crate) mod store_status {
         to.set_set_aside(value.set_aside);
         to.set_linked(value.linked);
         to.set_copied(value.copied);
+        to.set_accepts_unisolated(value.accepts_unisolated);
     }
 
     pub(crate) fn from_wire(
@@ -175,6 +178,7 @@ pub(crate) mod store_status {
             set_aside: from.get_set_aside(),
             linked: from.get_linked(),
             copied: from.get_copied(),
+            accepts_unisolated: from.get_accepts_unisolated(),
         })
     }
 }
@@ -191,6 +195,8 @@ pub(crate) mod executor_status {
         to.set_executed(value.executed);
         to.set_slots(value.slots);
         to.set_isolation_fault(&value.isolation_fault);
+        to.set_base_directory(&value.base_directory);
+        to.set_trace_fault(&value.trace_fault);
         to.set_direct_bytes(value.direct_bytes);
         to.set_relayed_bytes(value.relayed_bytes);
         to.set_placed_bytes(value.placed_bytes);
@@ -204,6 +210,8 @@ pub(crate) mod executor_status {
             executed: from.get_executed(),
             slots: from.get_slots(),
             isolation_fault: text(from.get_isolation_fault()?)?,
+            base_directory: text(from.get_base_directory()?)?,
+            trace_fault: text(from.get_trace_fault()?)?,
             direct_bytes: from.get_direct_bytes(),
             relayed_bytes: from.get_relayed_bytes(),
             placed_bytes: from.get_placed_bytes(),

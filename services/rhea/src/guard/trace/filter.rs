@@ -23,6 +23,8 @@ pub(super) enum Deed {
     Execute,
     /// Makes, removes or renames it: whether it is there decides how that ends.
     Alter,
+    /// Changes the file there, and neither its name nor whether it is there.
+    Touch,
     /// Makes a link there that leads to the text of argument 0.
     Link,
     /// Lists the directory behind the descriptor.
@@ -98,13 +100,13 @@ const EVERYWHERE: &[Watched] = &[
     watched(libc::SYS_getdents64, Deed::List, &[]),
     watched(libc::SYS_openat2, Deed::OpenHow(2), AT),
     watched(libc::SYS_chdir, Deed::Look, P0),
-    watched(libc::SYS_truncate, Deed::Look, P0),
+    watched(libc::SYS_truncate, Deed::Touch, P0),
     watched(libc::SYS_statfs, Deed::Look, P0),
     watched(libc::SYS_inotify_add_watch, Deed::Look, P1),
     watched(libc::SYS_name_to_handle_at, Deed::Look, AT),
-    watched(libc::SYS_utimensat, Deed::Look, AT),
-    watched(libc::SYS_fchmodat, Deed::Look, AT),
-    watched(libc::SYS_fchownat, Deed::Look, AT),
+    watched(libc::SYS_utimensat, Deed::Touch, AT),
+    watched(libc::SYS_fchmodat, Deed::Touch, AT),
+    watched(libc::SYS_fchownat, Deed::Touch, AT),
     watched(SYS_FILE_GETATTR, Deed::Look, AT),
     watched(SYS_FILE_SETATTR, Deed::Look, AT),
     watched(libc::SYS_mkdirat, Deed::Alter, AT),
@@ -133,12 +135,12 @@ const OLDER: &[Watched] = &[
     watched(libc::SYS_symlink, Deed::Link, P1),
     watched(libc::SYS_link, Deed::Alter, P01),
     watched(libc::SYS_rename, Deed::Alter, P01),
-    watched(libc::SYS_chmod, Deed::Look, P0),
-    watched(libc::SYS_chown, Deed::Look, P0),
-    watched(libc::SYS_lchown, Deed::LookAtLink, P0),
-    watched(libc::SYS_utime, Deed::Look, P0),
-    watched(libc::SYS_utimes, Deed::Look, P0),
-    watched(libc::SYS_futimesat, Deed::Look, AT),
+    watched(libc::SYS_chmod, Deed::Touch, P0),
+    watched(libc::SYS_chown, Deed::Touch, P0),
+    watched(libc::SYS_lchown, Deed::Touch, P0),
+    watched(libc::SYS_utime, Deed::Touch, P0),
+    watched(libc::SYS_utimes, Deed::Touch, P0),
+    watched(libc::SYS_futimesat, Deed::Touch, AT),
 ];
 
 #[cfg(not(target_arch = "x86_64"))]

@@ -98,7 +98,12 @@ impl<'a> Caller<'a> {
         {
             notes.links_to(&target);
         }
-        for path in call.paths {
+        for (index, path) in call.paths.iter().enumerate() {
+            // Of two paths the first is what comes to be at the second.
+            let intent = match intent {
+                Intent::Alter if index == 0 && call.paths.len() > 1 => Intent::Move,
+                other => other,
+            };
             match self.path(*path, intent, notes) {
                 Ok(Some(Resolved::Path(path))) => notes.note(&path, intent),
                 // What comes before a `..` is not there.
@@ -127,6 +132,7 @@ impl<'a> Caller<'a> {
             Deed::LookAtLink => Intent::LookAtLink,
             Deed::LookBy(at) => by_flags(at),
             Deed::Execute => Intent::Execute,
+            Deed::Touch => Intent::Touch,
             Deed::Alter | Deed::Link => Intent::Alter,
         })
     }

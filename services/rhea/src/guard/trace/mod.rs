@@ -9,12 +9,14 @@
 //! and what a program does that changes the path in its memory between the note and the call.
 //! The last takes intent; against that stands the isolation root, not the trace.
 
+mod changes;
 mod filter;
 mod listener;
 mod memory;
 mod notes;
 mod program;
 mod resolve;
+mod scope;
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -25,7 +27,7 @@ use vx_core::readset::Trace;
 use super::control;
 use super::fault::{Fault, Step};
 use notes::Notes;
-pub(crate) use notes::Scope;
+pub(crate) use scope::{Given, Reach, Scope, Writes};
 
 /// The program's end: it starts being watched just before it is run.
 pub(crate) struct Watched {
@@ -84,6 +86,14 @@ impl Watch {
         let mut notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
         notes.take()
     }
+}
+
+/// Whether the kernel lets system calls be watched; says why not. The calling process is good
+/// for nothing but its end afterwards.
+pub(super) fn probe() -> Result<(), String> {
+    filter::install()
+        .map(drop)
+        .map_err(|error| format!("the kernel refuses to trace system calls: {error}"))
 }
 
 /// Writes a trace to the file the executor gave for it.

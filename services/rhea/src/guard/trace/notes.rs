@@ -4,37 +4,18 @@ use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use rustix::fs::{AtFlags, CWD, FileType};
-use rustix::time::{ClockId, clock_gettime};
-use serde::{Deserialize, Serialize};
-use vx_core::RelPath;
-use vx_core::places::{self, below};
+use vx_core::places::below;
 use vx_core::readset::{
-    MAX_SIGHT_BYTES, MAX_SIGHTS, MAX_WROTE, Read, ReadKind, ReadPlace, Seen, Sight, Trace,
+    MAX_SIGHT_BYTES, MAX_SIGHTS, MAX_WROTE, Read, ReadKind, Seen, Sight, Trace,
 };
 
+use super::changes::{Before, Changes};
 use super::program::interpreter;
 use super::resolve::{Resolved, Straightener};
+use super::scope::{Reach, Scope, Side, Writes};
 
 /// How far interpreters of interpreters are followed, as the kernel does.
 const INTERPRETERS: usize = 4;
-
-/// Which paths of the root lead out of it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Scope {
-    /// The checkout's place.
-    pub(crate) checkout: Option<String>,
-    /// Whether what is written into the checkout goes to a layer of the action's own.
-    pub(crate) layered: bool,
-    /// Directories that are the action's own, in the checkout and elsewhere: empty, or with what
-    /// it is given by digest.
-    pub(crate) hidden: Vec<String>,
-    /// Whether the toolchain counts.
-    pub(crate) toolchain: bool,
-    /// Directories of what the action is given that count.
-    pub(crate) given: Vec<String>,
-    /// What of the host is seen under its own path, or would be if it were there.
-    pub(crate) host: Vec<String>,
-}
 
 /// What a call is about to do with a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,53 +30,56 @@ pub(super) enum Intent {
     List,
     /// Run it.
     Execute,
-    /// Make, remove or rename it.
+    /// Make, remove or replace it.
     Alter,
+    /// Have what is there come to be elsewhere.
+    Move,
+    /// Change the file there.
+    Touch,
 }
 
 #[derive(Default)]
-struct Note {
-    content: bool,
-    listing: bool,
+pub(super) struct Note {
+    pub(super) content: bool,
+    pub(super) listing: bool,
     metadata: bool,
     link: bool,
     followed: Option<Seen>,
     itself: Option<Seen>,
+    /// What exactly was there, where the action changed it afterwards.
+    pub(super) before: Option<Before>,
 }
 
 /// Everything seen so far.
 pub(super) struct Notes {
-    scope: Scope,
-    notes: HashMap<String, Note>,
+    pub(super) scope: Scope,
+    pub(super) notes: HashMap<String, Note>,
     bytes: usize,
-    /// When the action was about to start.
-    started_ns: i64,
     /// What the action made itself, with all below: no input.
-    own: HashSet<String>,
+    pub(super) own: HashSet<String>,
     executed: HashSet<String>,
     /// Whether the action made links through which its own paths may lead out.
     made_links: bool,
     straightener: Straightener,
     unsteady: Option<String>,
     incomplete: Option<String>,
-}
-
-/// Where a path lies.
-#[derive(Debug, PartialEq, Eq)]
-enum Side {
-    /// It is an input that the trace is for.
-    Out(ReadPlace),
-    /// It is the action's own, or what it is given by digest.
-    In,
+    pub(super) changes: Changes,
+    /// What of the directory shared with others is this action's.
+    pub(super) given: HashSet<String>,
 }
 
 impl Notes {
     pub(super) fn new(scope: Scope) -> Self {
+        let given = scope
+            .given
+            .iter()
+            .flat_map(|given| given.paths.iter().cloned());
         Self {
+            given: given.collect(),
+            changes: Changes::new(),
             scope,
             notes: HashMap::new(),
             bytes: 0,
-            started_ns: now_ns(),
             own: HashSet::new(),
             executed: HashSet::new(),
             made_links: false,
@@ -120,7 +104,10 @@ impl Notes {
         if intent == Intent::Execute {
             self.note_interpreters(path);
         }
-        let outside = matches!(self.scope.side(path), Side::Out(_)) && !self.is_own(path);
+        self.note_given(path, intent);
+        let outside = matches!(self.scope.side(path), Side::Out(_))
+            && !self.is_own(path)
+            && !self.owns_by_another_name(path);
         if outside {
             self.note_outside(path, intent);
         } else if self.made_links
@@ -159,13 +146,25 @@ impl Notes {
     }
 
     fn note_outside(&mut self, path: &str, intent: Intent) {
+        if self.scope.host == Reach::Everything && self.changes.is_of_kernel(path) {
+            // What is there is no file of anybody's; how it is come by may be.
+            self.add(path, ReadKind::Link);
+            return;
+        }
         match intent {
-            Intent::Look => self.add(path, ReadKind::Metadata),
+            Intent::Touch if self.scope.writes == Writes::Stay => self.touch(path),
+            Intent::Alter | Intent::Move if self.scope.writes == Writes::Stay => {
+                self.alter(path, intent);
+            }
+            Intent::Open(flags) if self.scope.writes == Writes::Stay && writes(flags) => {
+                self.open_to_write(path, flags);
+            }
+            Intent::Look | Intent::Touch => self.add(path, ReadKind::Metadata),
             Intent::LookAtLink => self.add(path, ReadKind::Link),
             Intent::List => self.add(path, ReadKind::Listing),
             Intent::Execute => self.add_content(path),
             Intent::Open(flags) => self.note_open(path, flags),
-            Intent::Alter => {
+            Intent::Alter | Intent::Move => {
                 self.add(path, ReadKind::Link);
                 self.becomes_own(path);
             }
@@ -181,20 +180,19 @@ impl Notes {
             self.add(path, ReadKind::Metadata);
             return;
         }
-        let writes = flags & libc::O_ACCMODE != libc::O_RDONLY;
-        let gone = has(libc::O_TRUNC) && writes;
+        let gone = has(libc::O_TRUNC) && flags & libc::O_ACCMODE != libc::O_RDONLY;
         if gone || (flags & libc::O_ACCMODE == libc::O_WRONLY && !has(libc::O_APPEND)) {
             self.add(path, ReadKind::Metadata);
         } else {
             self.add_content(path);
         }
-        if writes || has(libc::O_CREAT) {
+        if writes(flags) {
             self.becomes_own(path);
         }
     }
 
     /// A file's content; of anything else only what it is.
-    fn add_content(&mut self, path: &str) {
+    pub(super) fn add_content(&mut self, path: &str) {
         let seen = look(path, AtFlags::empty());
         let kind = match seen {
             Seen::File { .. } => ReadKind::Content,
@@ -206,7 +204,7 @@ impl Notes {
     /// In a layer of its own, what the action makes or changes is no input any more. What was
     /// there before is one, whether the change succeeds or not.
     fn becomes_own(&mut self, path: &str) {
-        if !self.scope.layered {
+        if self.scope.writes != Writes::ToLayer {
             return;
         }
         match look(path, AtFlags::SYMLINK_NOFOLLOW) {
@@ -221,18 +219,26 @@ impl Notes {
         self.own.insert(path.to_owned());
     }
 
-    fn is_own(&self, path: &str) -> bool {
+    pub(super) fn is_own(&self, path: &str) -> bool {
         if self.own.is_empty() {
             return false;
         }
-        Path::new(path).ancestors().any(|ancestor| {
-            ancestor
-                .to_str()
-                .is_some_and(|path| self.own.contains(path))
-        })
+        let mut ancestors = Path::new(path).ancestors().filter_map(Path::to_str);
+        ancestors.any(|path| self.own.contains(path) && self.still_own(path))
     }
 
-    fn add(&mut self, path: &str, kind: ReadKind) {
+    /// A change that was about to be may have failed: what stays is then as it was.
+    fn still_own(&self, path: &str) -> bool {
+        if self.scope.writes != Writes::Stay {
+            return true;
+        }
+        match look(path, AtFlags::SYMLINK_NOFOLLOW) {
+            Seen::File { newest_ns } => self.changes.is_since_start(newest_ns),
+            Seen::Absent | Seen::Directory { .. } | Seen::Link | Seen::Other => true,
+        }
+    }
+
+    pub(super) fn add(&mut self, path: &str, kind: ReadKind) {
         let flags = match kind {
             ReadKind::Link => AtFlags::SYMLINK_NOFOLLOW,
             _ => AtFlags::empty(),
@@ -263,8 +269,12 @@ impl Notes {
             _ => &mut note.followed,
         };
         let first = *first.get_or_insert(seen);
-        if self.unsteady.is_none() && is_unsteady(first, seen, self.started_ns) {
+        if self.unsteady.is_none() && is_unsteady(first, seen, self.changes.started_ns()) {
             self.unsteady = Some(path.to_owned());
+        }
+        // What the action changed before it looked is as it left it.
+        if self.changes.touched(path) {
+            self.keep_as_it_is(path);
         }
     }
 
@@ -275,11 +285,13 @@ impl Notes {
             let Side::Out(place) = self.scope.side(&path) else {
                 continue;
             };
+            let before = note.before.as_ref();
             let mut push = |kind: ReadKind, seen: Option<Seen>| {
                 let place = place.clone();
                 sights.extend(seen.map(|seen| Sight {
                     read: Read { place, kind },
                     seen,
+                    before: before.and_then(|before| before.of(kind)),
                 }));
             };
             if note.content {
@@ -296,18 +308,20 @@ impl Notes {
             }
         }
         sights.sort_by(|one, two| one.read.cmp(&two.read));
+        let changed = self.changed();
         Trace {
             sights,
             unsteady: self.unsteady.take(),
             incomplete: self.incomplete.take(),
             wrote: self.wrote(),
+            changed,
         }
     }
 
     /// Files of the checkout that the action made or changed, and left. What git keeps for
     /// itself concerns nobody.
     fn wrote(&self) -> Vec<String> {
-        let Some(checkout) = &self.scope.checkout else {
+        let (Some(checkout), Writes::ToLayer) = (&self.scope.checkout, self.scope.writes) else {
             return Vec::new();
         };
         let mut wrote: Vec<String> = self
@@ -324,40 +338,9 @@ impl Notes {
     }
 }
 
-impl Scope {
-    fn side(&self, path: &str) -> Side {
-        if self
-            .hidden
-            .iter()
-            .any(|hidden| below(path, hidden).is_some())
-        {
-            return Side::In;
-        }
-        if let Some(checkout) = &self.checkout
-            && let Some(relative) = below(path, checkout)
-        {
-            return match RelPath::new(relative) {
-                Ok(relative) => Side::Out(ReadPlace::Checkout(relative)),
-                // Such names vx gives to nobody.
-                Err(_) => Side::In,
-            };
-        }
-        if let Some(relative) = below(path, places::TOOLCHAIN)
-            && self.toolchain
-        {
-            return match RelPath::new(relative) {
-                Ok(relative) => Side::Out(ReadPlace::Toolchain(relative)),
-                Err(_) => Side::In,
-            };
-        }
-        if self.given.iter().any(|given| below(path, given).is_some()) {
-            return Side::Out(ReadPlace::Given(path.to_owned()));
-        }
-        if self.host.iter().any(|host| below(path, host).is_some()) {
-            return Side::Out(ReadPlace::Host(path.to_owned()));
-        }
-        Side::In
-    }
+/// Whether a file that is opened so may be changed or made.
+fn writes(flags: i32) -> bool {
+    flags & libc::O_ACCMODE != libc::O_RDONLY || flags & libc::O_CREAT != 0
 }
 
 /// Whether a path that was one thing is another now, in a way that its time does not show once
@@ -369,15 +352,7 @@ fn is_unsteady(first: Seen, now: Seen, started_ns: i64) -> bool {
     first != now && !directory(first) && !directory(now) && !newer
 }
 
-/// The time by the clock that files are stamped with, in nanoseconds since the epoch.
-fn now_ns() -> i64 {
-    let now = clock_gettime(ClockId::RealtimeCoarse);
-    now.tv_sec
-        .saturating_mul(1_000_000_000)
-        .saturating_add(now.tv_nsec)
-}
-
-fn look(path: &str, flags: AtFlags) -> Seen {
+pub(super) fn look(path: &str, flags: AtFlags) -> Seen {
     let Ok(found) = rustix::fs::statat(CWD, path, flags) else {
         return Seen::Absent;
     };
@@ -399,16 +374,24 @@ fn look(path: &str, flags: AtFlags) -> Seen {
 
 #[cfg(test)]
 mod tests {
+    use vx_core::readset::ReadPlace;
+
+    use super::super::changes::now_ns;
     use super::*;
 
     fn notes(root: &Path, layered: bool) -> Notes {
         Notes::new(Scope {
             checkout: Some(root.to_str().unwrap().to_owned()),
-            layered,
-            hidden: vec![format!("{}/target", root.display())],
-            toolchain: true,
-            given: Vec::new(),
-            host: vec!["/usr".to_owned()],
+            toolchain: Some(vx_core::places::TOOLCHAIN.to_owned()),
+            writes: if layered {
+                Writes::ToLayer
+            } else {
+                Writes::Refused
+            },
+            own: vec![format!("{}/target", root.display())],
+            host: Reach::These(vec!["/usr".to_owned()]),
+            given: None,
+            watched: Vec::new(),
         })
     }
 
