@@ -193,9 +193,10 @@ impl Notes {
     fn about_to_change(&mut self, path: &str) {
         let first = self.changes.touched.insert(path.to_owned());
         // Another may have changed it since it was read; then nobody knows what was read.
-        let unchanged = fs::symlink_metadata(path).map_or(true, |found| {
-            !self.changes.is_since_start(newest_ns(&found))
-        });
+        let unchanged = [fs::symlink_metadata(path), fs::metadata(path)]
+            .iter()
+            .flatten()
+            .all(|found| !self.changes.is_since_start(newest_ns(found)));
         if first && unchanged && self.notes.contains_key(path) {
             self.keep_as_it_is(path);
         }
@@ -493,6 +494,18 @@ mod tests {
         let trace = bench.notes.take();
         let listed = listing(vec![("a".to_owned(), false)]);
         assert_eq!(before(&trace, "d", ReadKind::Listing), Some(Some(listed)));
+    }
+
+    #[test]
+    fn what_the_kernel_makes_up_is_nobodys_input() {
+        let mut bench = Bench::new(&[]);
+        fs::create_dir_all(bench.path("ws")).unwrap();
+        let link = bench.path("ws/mounts");
+        std::os::unix::fs::symlink("/proc/self/mounts", &link).unwrap();
+        bench.read("ws/mounts");
+        let trace = bench.notes.take();
+        assert_eq!(before(&trace, "mounts", ReadKind::Content), None);
+        assert_eq!(before(&trace, "mounts", ReadKind::Link), Some(None));
     }
 
     #[test]

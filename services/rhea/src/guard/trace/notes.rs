@@ -147,8 +147,10 @@ impl Notes {
 
     fn note_outside(&mut self, path: &str, intent: Intent) {
         if self.scope.host == Reach::Everything && self.changes.is_of_kernel(path) {
-            // What is there is no file of anybody's; how it is come by may be.
-            self.add(path, ReadKind::Link);
+            // What is there is no file of anybody's; a link that leads there may be.
+            if look(path, AtFlags::SYMLINK_NOFOLLOW) == Seen::Link {
+                self.add(path, ReadKind::Link);
+            }
             return;
         }
         match intent {
