@@ -183,6 +183,8 @@ struct Trace {
   unsteady @3 :Text;
   # Empty where every path was the same thing each time.
   changed @4 :List(ReadPlace);
+  reachedFor @5 :Text;
+  # Empty where it used no network.
 }
 
 struct Outcome {

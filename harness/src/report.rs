@@ -83,6 +83,8 @@ pub struct Action {
     /// Why its program was run again before its result stood.
     #[serde(default)]
     pub again: Vec<String>,
+    /// What it tried to reach over a network that it does not have, if it failed.
+    pub reached_for: Option<String>,
     /// Why its result serves its build alone.
     pub unpublished: Option<String>,
     /// Why runs of it were found to differ by themselves.

@@ -212,6 +212,30 @@ fn a_daemonised_child_goes_with_its_action() {
 }
 
 #[test]
+fn who_needs_a_network_is_told_that_there_is_none() {
+    let env = Env::new();
+    for (target, reached) in [
+        ("192.0.2.7:443", "192.0.2.7:443"),
+        ("example.org:443", "127.0.0.1:53"),
+    ] {
+        let body = format!("fn main() {{ std::net::TcpStream::connect({target:?}).unwrap(); }}");
+        let run = fails(&env, &script(&env, &body));
+        let report = run.report();
+        let failed = report.of("failed").next().expect("an action failed");
+        assert_eq!(failed.reached_for.as_deref(), Some(reached), "{target}");
+    }
+    // One that can do without a network is not asked about it.
+    let body = "fn main() { assert!(std::net::TcpStream::connect(\"192.0.2.7:443\").is_err()); }";
+    let run = env.build(&script(&env, body));
+    assert!(
+        run.report
+            .actions
+            .iter()
+            .all(|action| action.reached_for.is_none())
+    );
+}
+
+#[test]
 fn links_out_of_the_outputs_are_refused() {
     let env = Env::new();
     for target in ["/etc/passwd", "../../../../../../etc/passwd"] {

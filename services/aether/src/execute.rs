@@ -3,32 +3,29 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::watch;
-use vx_core::action::{Execution, Exit, Marked, OutputStream, Watch};
+use vx_core::action::{Exit, Watch};
 use vx_core::error::{ServiceError, ServiceResult};
 use vx_core::key::RecordName;
-use vx_core::readset::{ReadSet, TakenIn, Trace};
-use vx_core::{ActionResult, Digest, Output};
-use vx_plan::Mode;
+use vx_core::readset::{ReadSet, TakenIn};
+use vx_core::{ActionResult, Digest};
 
 use crate::afterwards::{self, Afterwards};
-use crate::blobs;
 use crate::by_path;
 use crate::context::BuildContext;
 use crate::dependency::{self, Finished, Used};
 use crate::given::{Given, LostTree};
 use crate::graph::Need;
 use crate::inflight::Progress;
+use crate::once::{self, Ran};
 use crate::own_directory;
-use crate::payload::{self, Payload};
-use crate::readsets::{self, Root};
+use crate::payload::Payload;
 use crate::real_places::{self, taken_by_programs};
 use crate::resolve::{Resolution, resolve};
 use crate::session::Session;
 use crate::sources::SourceError;
-use crate::spec::{self, Prepared};
+use crate::spec;
 use crate::statcache::{coarse_now_ns, until_after};
 use crate::unseen;
 
@@ -82,6 +79,8 @@ pub(crate) struct Failure {
     pub(crate) argv: Vec<String>,
     /// The variables it was given, by name.
     pub(crate) given: BTreeSet<String>,
+    /// What it tried to reach over a network that it does not have.
+    pub(crate) reached_for: Option<String>,
 }
 
 /// Metadata of an execution that still runs, on which another was started.
@@ -187,7 +186,7 @@ async fn attempt_until_settled(
                 Err(error) => return Ok(ExecutionEnd::Broken(error.to_string())),
             };
         let started_ns = coarse_now_ns();
-        let ran = match run_once(job, session, &prepared, progress).await? {
+        let ran = match once::run(job, session, &prepared, progress).await? {
             Ok(ran) => ran,
             Err(ExecutionEnd::Lost(lost)) => {
                 let archives_only = lost.iter().all(|digest| prepared.archives.contains(digest));
@@ -325,7 +324,7 @@ async fn attempt_until_settled(
 pub(crate) async fn run_again(
     job: &Job,
     change: impl FnOnce(&mut vx_core::ActionSpec),
-) -> ServiceResult<Result<Vec<Output>, String>> {
+) -> ServiceResult<Result<Ran, String>> {
     let context = &job.context;
     let session = context.session();
     let mut learned = BTreeMap::new();
@@ -340,8 +339,8 @@ pub(crate) async fn run_again(
     prepared.spec.watch = Watch::Nothing;
     let (progress, _) = watch::channel(Progress::default());
     Ok(
-        match run_once(job, &*session, &prepared, &progress).await? {
-            Ok(ran) => Ok(ran.outputs),
+        match once::run(job, &*session, &prepared, &progress).await? {
+            Ok(ran) => Ok(ran),
             Err(ExecutionEnd::Failed(failure)) => Err(format!("it failed: {:?}", failure.exit)),
             Err(ExecutionEnd::Lost(_)) => {
                 Err("its inputs are not in the store any more".to_owned())
@@ -370,173 +369,6 @@ fn learn(
         }
     }
     added
-}
-
-struct Ran {
-    outputs: Vec<Output>,
-    /// Without what it took in.
-    payload: Payload,
-    /// The fixed places that its outputs hold.
-    found: TakenIn,
-    set: ReadSet,
-    trace: Option<Trace>,
-}
-
-/// Runs the program once, in its turn.
-async fn run_once(
-    job: &Job,
-    session: &dyn Session,
-    prepared: &Prepared,
-    progress: &watch::Sender<Progress>,
-) -> ServiceResult<Result<Ran, ExecutionEnd>> {
-    let context = &job.context;
-    let execution = {
-        let _job = context
-            .jobs
-            .acquire()
-            .await
-            .map_err(|_| ServiceError::failed("the build's job limit was closed"))?;
-        let priority = context.graph.remaining_ms[job.unit];
-        let _slot = context.shared.slots.acquire(priority).await;
-        progress.send_modify(|progress| progress.started = true);
-        let observer = Arc::new(Announce {
-            progress: progress.clone(),
-        });
-        if let Err(why) = own_directory::make(context, prepared) {
-            return Ok(Err(ExecutionEnd::Broken(why)));
-        }
-        session.execute(prepared.spec.clone(), observer).await?
-    };
-    let (exit, outputs, duration, marked, trace) = match execution {
-        Execution::Ran {
-            exit,
-            outputs,
-            duration,
-            marked,
-            trace,
-        } => (exit, outputs, duration, marked, trace),
-        Execution::InputsMissing(lost) => return Ok(Err(ExecutionEnd::Lost(lost))),
-        Execution::Unable(why) => {
-            return Ok(Err(ExecutionEnd::Broken(format!(
-                "{} could not be run: {why}",
-                prepared.spec.label
-            ))));
-        }
-    };
-    let store = session.store();
-    let failure = |stdout, stderr, errors| {
-        Err(ExecutionEnd::Failed(Box::new(Failure {
-            exit,
-            stdout,
-            stderr,
-            errors,
-            argv: prepared.spec.argv.clone(),
-            given: prepared
-                .spec
-                .env
-                .iter()
-                .map(|(name, _)| name.clone())
-                .collect(),
-        })))
-    };
-    if !exit.success() {
-        let stdout = text(&*store, &outputs, "stdout").await?;
-        let stderr = text(&*store, &outputs, "stderr").await?;
-        return Ok(failure(stdout, stderr, Vec::new()));
-    }
-    let duration_ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-    let plan = &context.plan;
-    let root = Root::of(&prepared.spec);
-    match plan.units[job.unit].mode {
-        Mode::Compile => {
-            let name = vx_plan::dep_info_name(&plan.units[job.unit]);
-            let dep_info = text(&*store, &outputs, &name).await?;
-            let dep_info = match vx_plan::parse_dep_info(&dep_info) {
-                Ok(dep_info) => dep_info,
-                Err(error) => {
-                    return Ok(Err(ExecutionEnd::Broken(format!(
-                        "{}: rustc's dep-info could not be understood: {error}",
-                        prepared.spec.label
-                    ))));
-                }
-            };
-            let counts = |output: &str| output != "stderr" && output != "stdout" && output != name;
-            let mut set = readsets::of_compile(root, &dep_info);
-            if let Some(trace) = &trace {
-                match prepared.spec.watch {
-                    Watch::Nothing => {}
-                    Watch::Checkout => readsets::add_missing(&mut set, trace),
-                    Watch::Everything => readsets::add_trace(&mut set, trace),
-                }
-            }
-            Ok(Ok(Ran {
-                set,
-                payload: Payload::new(duration_ms, None),
-                found: found(prepared, &marked, counts),
-                outputs,
-                trace,
-            }))
-        }
-        Mode::RunBuildScript => {
-            let stdout = text(&*store, &outputs, "stdout").await?;
-            let mut output = match vx_plan::parse_build_output(plan, job.unit, &stdout) {
-                Ok(output) => output,
-                Err(error) => {
-                    let stderr = text(&*store, &outputs, "stderr").await?;
-                    return Ok(failure(stdout, stderr, vec![error.to_string()]));
-                }
-            };
-            if !output.errors.is_empty() {
-                let stderr = text(&*store, &outputs, "stderr").await?;
-                let errors = output.errors.clone();
-                return Ok(failure(stdout, stderr, errors));
-            }
-            let mut found = found(prepared, &marked, |output| output == payload::OUT_DIR);
-            found.checkout |= root.isolated && payload::says_path(&output);
-            let mut set = readsets::of_build_script(root, &output);
-            if let Some(trace) = &trace
-                && !trace.wrote.is_empty()
-            {
-                output.warnings.push(format!(
-                    "its build script wrote {} into the checkout; cargo would leave that there, \
-                     vx keeps the checkout as it is and throws it away",
-                    trace.wrote.join(", ")
-                ));
-            }
-            if let Some(trace) = &trace {
-                readsets::add_trace(&mut set, trace);
-            }
-            Ok(Ok(Ran {
-                set,
-                payload: Payload::new(duration_ms, Some(output)),
-                found,
-                outputs,
-                trace,
-            }))
-        }
-    }
-}
-
-/// The fixed places that the outputs which count hold.
-fn found(prepared: &Prepared, marked: &[Marked], counts: impl Fn(&str) -> bool) -> TakenIn {
-    marked
-        .iter()
-        .filter(|marked| counts(&marked.output))
-        .filter_map(|marked| prepared.looks_for.get(marked.marker))
-        .fold(TakenIn::default(), |found, place| found.and(*place))
-}
-
-async fn text(
-    store: &dyn vx_core::Store,
-    outputs: &[Output],
-    name: &str,
-) -> ServiceResult<Vec<u8>> {
-    let Some(output) = outputs.iter().find(|output| output.name == name) else {
-        return Ok(Vec::new());
-    };
-    blobs::read(store, output.blob).await?.ok_or_else(|| {
-        ServiceError::Failed(format!("the store lost {name} of an action that just ran"))
-    })
 }
 
 async fn prerequisites_stand(job: &Job) -> bool {
@@ -589,26 +421,4 @@ async fn publish(
     }
     finished.key = Some(key);
     Ok(ExecutionEnd::Published(Arc::new(finished)))
-}
-
-/// Passes on what is stored while the program runs.
-struct Announce {
-    progress: watch::Sender<Progress>,
-}
-
-#[async_trait]
-impl vx_core::Observer for Announce {
-    async fn wrote(&self, _stream: OutputStream, _bytes: Bytes) -> ServiceResult<()> {
-        // Shown when the action is done, from what is stored: an execution that is repeated
-        // would show everything twice.
-        Ok(())
-    }
-
-    async fn stored(&self, output: Output) -> ServiceResult<()> {
-        self.progress.send_modify(|progress| {
-            progress.early.retain(|earlier| earlier.name != output.name);
-            progress.early.push(output);
-        });
-        Ok(())
-    }
 }

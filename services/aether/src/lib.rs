@@ -29,6 +29,8 @@ mod keys;
 mod memo;
 mod narrate;
 mod observe;
+mod offline;
+mod once;
 mod out_dirs;
 mod own_directory;
 mod payload;

@@ -15,6 +15,7 @@ use crate::dependency::Finished;
 use crate::diagnostics::{self, Diagnostics};
 use crate::execute::Failure;
 use crate::inputs;
+use crate::offline;
 use crate::report::ActionReport;
 use crate::resolve::Miss;
 use crate::unseen;
@@ -113,6 +114,7 @@ impl Narrator {
                     unpublished: None,
                     fixed_places: Vec::new(),
                     unseen: Vec::new(),
+                    reached_for: None,
                     outputs: BTreeMap::new(),
                     unstable: BTreeSet::new(),
                     verified: None,
@@ -357,6 +359,12 @@ impl Narrator {
             let is_local = context.plan.packages[this.package].is_local;
             line.push_str(&format!("\n\n{}", unseen::note(&unseen, is_local)));
             self.actions[unit].unseen = unseen;
+        }
+        if let Some(address) = &failure.reached_for {
+            let package = &context.plan.packages[this.package];
+            let note = offline::note(this.mode, &package.name, package.is_local, address);
+            line.push_str(&format!("\n\n{note}"));
+            self.actions[unit].reached_for = Some(address.clone());
         }
         self.failures.push(self.on_this_host(&line));
         self.teller

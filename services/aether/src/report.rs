@@ -94,6 +94,9 @@ pub(crate) struct ActionReport {
     /// Variables of the caller's that it was not given and that it named when it failed.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) unseen: Vec<String>,
+    /// The network address that an action tried to reach which failed and has no network.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) reached_for: Option<String>,
     /// What it left behind, and digests of it, for actions that ran.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) outputs: BTreeMap<String, String>,

@@ -28,6 +28,8 @@ use crate::schedule::Scheduler;
 pub(crate) struct Verified {
     /// What differs; empty where everything is the same.
     pub(crate) differences: Vec<Difference>,
+    /// How long its program ran this time, in milliseconds, without being watched.
+    pub(crate) duration_ms: u64,
     /// Why it could not be run again, if so.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) fault: Option<String>,
@@ -118,12 +120,13 @@ async fn one(job: &Job, finished: &Finished) -> ServiceResult<Verified> {
         Err(fault) => {
             return Ok(Verified {
                 differences: Vec::new(),
+                duration_ms: 0,
                 fault: Some(fault),
             });
         }
     };
     let store = job.context.session().store();
-    let mut differences = compare(&*store, &finished.result.outputs, &again).await?;
+    let mut differences = compare(&*store, &finished.result.outputs, &again.outputs).await?;
     let unknown = |difference: &Difference| difference.causes.contains(&Cause::Unknown);
     if differences.iter().any(unknown)
         && job.context.plan.units[job.unit].mode == Mode::Compile
@@ -135,6 +138,7 @@ async fn one(job: &Job, finished: &Finished) -> ServiceResult<Verified> {
     }
     Ok(Verified {
         differences,
+        duration_ms: again.payload.duration_ms,
         fault: None,
     })
 }
@@ -154,7 +158,7 @@ async fn same_in_one_codegen_unit(job: &Job) -> ServiceResult<bool> {
         let kept = outputs.into_iter().filter(is_compared);
         kept.map(|output| (output.name, output.blob)).collect()
     };
-    Ok(content(one) == content(two))
+    Ok(content(one.outputs) == content(two.outputs))
 }
 
 fn is_compared(output: &Output) -> bool {

@@ -176,6 +176,8 @@ pub struct Trace {
     /// Files that it left in its own layer of the checkout, relative to the checkout, sorted; at
     /// most [`MAX_WROTE`] of them.
     pub wrote: Vec<String>,
+    /// An address off this machine, or of a name service, that it tried to reach.
+    pub reached_for: Option<String>,
     /// What the action changed outside of its own directories, where that is not undone: sorted;
     /// at most [`MAX_CHANGED`].
     pub changed: Vec<ReadPlace>,

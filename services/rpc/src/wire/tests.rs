@@ -470,6 +470,7 @@ fn every_sight() -> Trace {
     }
     Trace {
         sights,
+        reached_for: Some("192.0.2.7:443".to_owned()),
         unsteady: Some("src/a.rs".to_owned()),
         incomplete: Some("too many".to_owned()),
         wrote: words(&["gen/a.rs"]),

@@ -16,6 +16,7 @@ pub(crate) fn to_wire(value: &Trace, mut to: wire::trace::Builder<'_>) {
         &value.wrote,
         to.reborrow().init_wrote(length(value.wrote.len())),
     );
+    to.set_reached_for(value.reached_for.as_deref().unwrap_or_default());
     to.set_unsteady(value.unsteady.as_deref().unwrap_or_default());
     let mut changed = to.reborrow().init_changed(length(value.changed.len()));
     for (index, place) in value.changed.iter().enumerate() {
@@ -118,6 +119,7 @@ pub(crate) fn from_wire(from: wire::trace::Reader<'_>) -> capnp::Result<Trace> {
             .iter()
             .map(sight_from_wire)
             .collect::<capnp::Result<_>>()?,
+        reached_for: said(text(from.get_reached_for()?)?),
         unsteady: said(text(from.get_unsteady()?)?),
         incomplete: said(text(from.get_incomplete()?)?),
         wrote: texts::from_wire(from.get_wrote()?)?,

@@ -29,6 +29,8 @@ pub(super) enum Deed {
     Link,
     /// Lists the directory behind the descriptor.
     List,
+    /// Connects to the address that argument 1 points to, of the length of argument 2.
+    Connect,
 }
 
 /// Where a path is among a call's arguments.
@@ -87,7 +89,8 @@ const P1: &[PathAt] = &[plain(1)];
 const AT: &[PathAt] = &[at(0, 1)];
 const AT_AT: &[PathAt] = &[at(0, 1), at(2, 3)];
 
-/// Every system call that takes a path and that all processors have, the commonest first.
+/// Every system call that takes a path and that all processors have, the commonest first, and the
+/// one that reaches for a network.
 const EVERYWHERE: &[Watched] = &[
     watched(libc::SYS_openat, Deed::Open(2), AT),
     watched(libc::SYS_newfstatat, Deed::LookBy(3), AT),
@@ -99,6 +102,7 @@ const EVERYWHERE: &[Watched] = &[
     watched(libc::SYS_execveat, Deed::Execute, AT),
     watched(libc::SYS_getdents64, Deed::List, &[]),
     watched(libc::SYS_openat2, Deed::OpenHow(2), AT),
+    watched(libc::SYS_connect, Deed::Connect, &[]),
     watched(libc::SYS_chdir, Deed::Look, P0),
     watched(libc::SYS_truncate, Deed::Touch, P0),
     watched(libc::SYS_statfs, Deed::Look, P0),

@@ -8,6 +8,7 @@ use rustix::io::Errno;
 
 use super::filter::{self, Deed, PathAt, Watched};
 use super::memory;
+use super::network;
 use super::notes::{Intent, Notes};
 use super::resolve::{self, Resolved};
 use crate::guard::mounts::last_errno;
@@ -86,6 +87,13 @@ impl<'a> Caller<'a> {
             }
             return;
         }
+        if call.deed == Deed::Connect {
+            // One that can't be read fails by itself.
+            if let Ok(Some(address)) = network::reached(self.pid, self.args[1], self.args[2]) {
+                notes.reaches_for(address);
+            }
+            return;
+        }
         if self.means_another_root(call.deed) {
             notes.give_up("it opened paths below a root of its own");
         }
@@ -128,7 +136,7 @@ impl<'a> Caller<'a> {
                 Some(flags) => Intent::Open(flags as i32),
                 None => Intent::Look,
             },
-            Deed::Look | Deed::List => Intent::Look,
+            Deed::Look | Deed::List | Deed::Connect => Intent::Look,
             Deed::LookAtLink => Intent::LookAtLink,
             Deed::LookBy(at) => by_flags(at),
             Deed::Execute => Intent::Execute,

@@ -39,14 +39,20 @@ pub(super) fn text(pid: i32, address: u64) -> Result<Option<Vec<u8>>, Errno> {
     Ok(None)
 }
 
+/// Fills `bytes` from an address; whether there were as many.
+pub(super) fn fill(pid: i32, address: u64, bytes: &mut [u8]) -> Result<bool, Errno> {
+    match read(pid, address, bytes) {
+        Ok(count) => Ok(count == bytes.len()),
+        Err(Errno::FAULT) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 /// The eight bytes at an address.
 pub(super) fn word(pid: i32, address: u64) -> Result<Option<u64>, Errno> {
     let mut bytes = [0_u8; 8];
-    match read(pid, address, &mut bytes) {
-        Ok(count) if count == bytes.len() => Ok(Some(u64::from_ne_bytes(bytes))),
-        Ok(_) | Err(Errno::FAULT) => Ok(None),
-        Err(error) => Err(error),
-    }
+    let whole = fill(pid, address, &mut bytes)?;
+    Ok(whole.then(|| u64::from_ne_bytes(bytes)))
 }
 
 fn read(pid: i32, address: u64, into: &mut [u8]) -> Result<usize, Errno> {

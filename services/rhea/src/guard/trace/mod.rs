@@ -13,6 +13,7 @@ mod changes;
 mod filter;
 mod listener;
 mod memory;
+mod network;
 mod notes;
 mod program;
 mod resolve;

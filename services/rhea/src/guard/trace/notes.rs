@@ -1,6 +1,7 @@
 //! What was seen, put in order as it comes.
 
 use std::collections::{HashMap, HashSet};
+use std::net::SocketAddr;
 use std::path::Path;
 
 use rustix::fs::{AtFlags, CWD, FileType};
@@ -62,6 +63,7 @@ pub(super) struct Notes {
     made_links: bool,
     straightener: Straightener,
     unsteady: Option<String>,
+    reached_for: Option<SocketAddr>,
     incomplete: Option<String>,
     pub(super) changes: Changes,
     /// What of the directory shared with others is this action's.
@@ -85,6 +87,7 @@ impl Notes {
             made_links: false,
             straightener: Straightener::default(),
             unsteady: None,
+            reached_for: None,
             incomplete: None,
         }
     }
@@ -97,6 +100,11 @@ impl Notes {
     /// Something may have been missed.
     pub(super) fn give_up(&mut self, why: &str) {
         self.incomplete.get_or_insert_with(|| why.to_owned());
+    }
+
+    /// It tries to reach something on a network.
+    pub(super) fn reaches_for(&mut self, address: SocketAddr) {
+        self.reached_for.get_or_insert(address);
     }
 
     /// Notes what a call is about to do.
@@ -314,6 +322,7 @@ impl Notes {
         Trace {
             sights,
             unsteady: self.unsteady.take(),
+            reached_for: self.reached_for.map(|address| address.to_string()),
             incomplete: self.incomplete.take(),
             wrote: self.wrote(),
             changed,
