@@ -218,7 +218,10 @@ fn who_needs_a_network_is_told_that_there_is_none() {
         ("192.0.2.7:443", "192.0.2.7:443"),
         ("example.org:443", "127.0.0.1:53"),
     ] {
-        let body = format!("fn main() {{ std::net::TcpStream::connect({target:?}).unwrap(); }}");
+        let body = format!(
+            "fn main() {{ if let Err(error) = std::net::TcpStream::connect({target:?}) {{ \
+             eprintln!(\"{{error}}\"); std::process::exit(1); }} }}"
+        );
         let run = fails(&env, &script(&env, &body));
         let report = run.report();
         let failed = report.of("failed").next().expect("an action failed");

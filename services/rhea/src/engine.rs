@@ -206,6 +206,7 @@ impl Engine {
             }),
             binds: Vec::new(),
             host_paths: Vec::new(),
+            watched: false,
             network: false,
         }));
         let fault = self.try_ground(ground).await?;

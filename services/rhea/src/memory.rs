@@ -73,7 +73,7 @@ const REFUSED: &[&str] = &[
 /// What to tell beside a failure that may be one for want of memory; `bound` is in bytes.
 pub(crate) fn note(stderr: &[u8], bound: u64) -> Option<String> {
     let refused = |text: &&str| memmem::find(stderr, text.as_bytes()).is_some();
-    REFUSED.iter().any(|text| refused(text)).then(|| {
+    REFUSED.iter().any(refused).then(|| {
         format!(
             "note: each process of this action may have {:.1} GiB of memory; where that is too \
              little, set VX_RHEA_MEMORY (such as 16G), `vx stop`, and build again\n",

@@ -236,6 +236,7 @@ impl Attempt<'_> {
                     .map(|checkout| self.without_own_directory(checkout)),
                 binds: in_order(binds),
                 host_paths: self.host_paths(),
+                watched: self.action.watch != Watch::Nothing,
                 network: self.action.network,
             })),
             memory: self.engine.memory.of(self.action),

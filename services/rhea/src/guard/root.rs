@@ -48,6 +48,14 @@ const ETC: &[(&str, &str)] = &[
 /// How names of the network are found, for what may use it.
 const NETWORK_FILES: &[&str] = &["/etc/resolv.conf", "/etc/ssl/certs/ca-certificates.crt"];
 
+/// The library that asks the trace for whole paths, in place of each directory on the way. Empty
+/// where it could not be built.
+const REALPATH: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/realpath.so"));
+
+/// Where it is, and the file that has the C library's loader load it into every program.
+const PRELOADED: &str = "vx/realpath.so";
+const PRELOAD_LIST: &str = "etc/ld.so.preload";
+
 /// The root itself holds directories and a few short files.
 const ROOT_SIZE: &str = "4m";
 
@@ -68,6 +76,10 @@ pub(super) fn build(spec: &RootSpec) -> Result<(), Fault> {
     devices(root.as_fd(), sources.devices)?;
     for (path, text) in ETC {
         write_file(root.as_fd(), path, text)?;
+    }
+    if spec.watched && !REALPATH.is_empty() {
+        write_bytes(root.as_fd(), PRELOADED, REALPATH)?;
+        write_file(root.as_fd(), PRELOAD_LIST, &format!("/{PRELOADED}\n"))?;
     }
     if spec.network {
         for path in NETWORK_FILES {
@@ -331,6 +343,10 @@ fn link(root: BorrowedFd<'_>, path: &str, target: &str) -> Result<(), Fault> {
 }
 
 fn write_file(root: BorrowedFd<'_>, path: &str, text: &str) -> Result<(), Fault> {
+    write_bytes(root, path, text.as_bytes())
+}
+
+fn write_bytes(root: BorrowedFd<'_>, path: &str, bytes: &[u8]) -> Result<(), Fault> {
     if let Some((parent, _)) = path.rsplit_once('/') {
         make_directory(root, parent)?;
     }
@@ -341,7 +357,7 @@ fn write_file(root: BorrowedFd<'_>, path: &str, text: &str) -> Result<(), Fault>
         Mode::from_raw_mode(0o644),
     )
     .step(format_args!("make /{path}"))?;
-    std::io::Write::write_all(&mut std::fs::File::from(file), text.as_bytes())
+    std::io::Write::write_all(&mut std::fs::File::from(file), bytes)
         .step(format_args!("write /{path}"))
 }
 

@@ -89,6 +89,8 @@ pub(crate) struct RootSpec {
     pub(crate) binds: Vec<Bind>,
     /// Files and directories of the host that are shown at their own paths, read-only.
     pub(crate) host_paths: Vec<String>,
+    /// Whether the program's looks at paths are watched.
+    pub(crate) watched: bool,
     /// Whether the program may use the host's network.
     pub(crate) network: bool,
 }

@@ -10,6 +10,7 @@ use super::filter::{self, Deed, PathAt, Watched};
 use super::memory;
 use super::network;
 use super::notes::{Intent, Notes};
+use super::real::{self, Real};
 use super::resolve::{self, Resolved};
 use crate::guard::mounts::last_errno;
 
@@ -26,16 +27,14 @@ pub(super) fn listen(listener: &OwnedFd, notes: &Mutex<Notes>) {
             Err(Errno::INTR | Errno::NOENT) => continue,
             Err(_) => return,
         }
-        if let Some(call) = calls.get(&i64::from(question.data.nr)) {
-            let mut notes = notes.lock().unwrap_or_else(PoisonError::into_inner);
-            Caller::of(&question).note(call, &mut notes);
-        }
-        let mut answer = libc::seccomp_notif_resp {
-            id: question.id,
-            val: 0,
-            error: 0,
-            flags: u32::try_from(libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE).unwrap_or(1),
+        let answer = match calls.get(&i64::from(question.data.nr)) {
+            Some(call) => {
+                let mut notes = notes.lock().unwrap_or_else(PoisonError::into_inner);
+                Caller::of(&question).answer(call, &mut notes)
+            }
+            None => Answer::Go,
         };
+        let mut answer = answer.of(question.id);
         match ask(listener, libc::SECCOMP_IOCTL_NOTIF_SEND, &mut answer) {
             Ok(()) | Err(Errno::INTR | Errno::NOENT) => {}
             Err(_) => return,
@@ -66,6 +65,33 @@ fn wake_on_this_processor(listener: &OwnedFd) {
     };
 }
 
+/// What becomes of a call.
+enum Answer {
+    /// The kernel does it.
+    Go,
+    /// It is done, and gave this.
+    Done(i64),
+    /// It fails with this error number.
+    Fault(i32),
+}
+
+impl Answer {
+    fn of(self, id: u64) -> libc::seccomp_notif_resp {
+        let go = u32::try_from(libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE).unwrap_or(1);
+        let (val, error, flags) = match self {
+            Self::Go => (0, 0, go),
+            Self::Done(value) => (value, 0, 0),
+            Self::Fault(error) => (0, -error, 0),
+        };
+        libc::seccomp_notif_resp {
+            id,
+            val,
+            error,
+            flags,
+        }
+    }
+}
+
 /// Who made a call, and with what.
 struct Caller<'a> {
     pid: i32,
@@ -77,6 +103,44 @@ impl<'a> Caller<'a> {
         Self {
             pid: question.pid.cast_signed(),
             args: &question.data.args,
+        }
+    }
+
+    fn answer(&self, call: &Watched, notes: &mut Notes) -> Answer {
+        if call.number == libc::SYS_readlinkat && self.number(3) == real::QUESTION {
+            return self.real_path(notes);
+        }
+        self.note(call, notes);
+        Answer::Go
+    }
+
+    /// Answers in the caller's memory where its path really leads. What it can't be told it finds
+    /// out itself.
+    fn real_path(&self, notes: &mut Notes) -> Answer {
+        let ask_the_kernel = Answer::Fault(libc::EINVAL);
+        let raw = memory::text(self.pid, self.args[1]);
+        let Some(raw) = raw
+            .ok()
+            .flatten()
+            .and_then(|raw| String::from_utf8(raw).ok())
+        else {
+            return ask_the_kernel;
+        };
+        if raw.is_empty() {
+            return Answer::Fault(libc::ENOENT);
+        }
+        let Some(path) = resolve::absolute(self.pid, None, &raw) else {
+            return ask_the_kernel;
+        };
+        match notes.real_path(&path) {
+            Real::Path(real) if real.len() < memory::LONGEST => {
+                match memory::write(self.pid, self.args[2], real.as_bytes()) {
+                    Ok(true) => Answer::Done(i64::try_from(real.len()).unwrap_or(0)),
+                    _ => ask_the_kernel,
+                }
+            }
+            Real::Fault(error) => Answer::Fault(error),
+            Real::Path(_) | Real::Elsewhere => ask_the_kernel,
         }
     }
 

@@ -5,7 +5,7 @@ use rustix::io::Errno;
 use crate::guard::mounts::last_errno;
 
 /// The longest path the kernel takes, its NUL included.
-const LONGEST: usize = 4096;
+pub(super) const LONGEST: usize = 4096;
 
 /// Memory is readable or not by the page; a read never goes over more than it must.
 const PAGE: u64 = 4096;
@@ -53,6 +53,36 @@ pub(super) fn word(pid: i32, address: u64) -> Result<Option<u64>, Errno> {
     let mut bytes = [0_u8; 8];
     let whole = fill(pid, address, &mut bytes)?;
     Ok(whole.then(|| u64::from_ne_bytes(bytes)))
+}
+
+/// Writes into a process's memory; whether all of it.
+pub(super) fn write(pid: i32, address: u64, bytes: &[u8]) -> Result<bool, Errno> {
+    let Ok(address) = usize::try_from(address) else {
+        return Err(Errno::FAULT);
+    };
+    let local = libc::iovec {
+        iov_base: bytes.as_ptr().cast_mut().cast(),
+        iov_len: bytes.len(),
+    };
+    let remote = libc::iovec {
+        iov_base: std::ptr::without_provenance_mut(address),
+        iov_len: bytes.len(),
+    };
+    // SAFETY: `local` describes `bytes`, which are only read; `remote` is only looked at in the
+    // other process, by the kernel, which checks it.
+    let count = unsafe {
+        libc::process_vm_writev(
+            pid,
+            std::ptr::from_ref(&local),
+            1,
+            std::ptr::from_ref(&remote),
+            1,
+            0,
+        )
+    };
+    usize::try_from(count)
+        .map(|count| count == bytes.len())
+        .map_err(|_| last_errno())
 }
 
 fn read(pid: i32, address: u64, into: &mut [u8]) -> Result<usize, Errno> {

@@ -16,6 +16,7 @@ mod memory;
 mod network;
 mod notes;
 mod program;
+mod real;
 mod resolve;
 mod scope;
 

@@ -7,11 +7,12 @@ use std::path::Path;
 use rustix::fs::{AtFlags, CWD, FileType};
 use vx_core::places::below;
 use vx_core::readset::{
-    MAX_SIGHT_BYTES, MAX_SIGHTS, MAX_WROTE, Read, ReadKind, Seen, Sight, Trace,
+    MAX_SIGHT_BYTES, MAX_SIGHTS, MAX_WROTE, Read, ReadKind, ReadPlace, Seen, Sight, Trace,
 };
 
 use super::changes::{Before, Changes};
 use super::program::interpreter;
+use super::real::RealPaths;
 use super::resolve::{Resolved, Straightener};
 use super::scope::{Reach, Scope, Side, Writes};
 
@@ -45,6 +46,8 @@ pub(super) struct Note {
     pub(super) listing: bool,
     metadata: bool,
     link: bool,
+    /// Whether it is where the action can't write.
+    steady: bool,
     followed: Option<Seen>,
     itself: Option<Seen>,
     /// What exactly was there, where the action changed it afterwards.
@@ -62,6 +65,7 @@ pub(super) struct Notes {
     /// Whether the action made links through which its own paths may lead out.
     made_links: bool,
     straightener: Straightener,
+    pub(super) real_paths: RealPaths,
     unsteady: Option<String>,
     reached_for: Option<SocketAddr>,
     incomplete: Option<String>,
@@ -86,6 +90,7 @@ impl Notes {
             executed: HashSet::new(),
             made_links: false,
             straightener: Straightener::default(),
+            real_paths: RealPaths::default(),
             unsteady: None,
             reached_for: None,
             incomplete: None,
@@ -203,6 +208,9 @@ impl Notes {
 
     /// A file's content; of anything else only what it is.
     pub(super) fn add_content(&mut self, path: &str) {
+        if self.is_noted(path, ReadKind::Content) {
+            return;
+        }
         let seen = look(path, AtFlags::empty());
         let kind = match seen {
             Seen::File { .. } => ReadKind::Content,
@@ -249,11 +257,28 @@ impl Notes {
     }
 
     pub(super) fn add(&mut self, path: &str, kind: ReadKind) {
+        if self.is_noted(path, kind) {
+            return;
+        }
         let flags = match kind {
             ReadKind::Link => AtFlags::SYMLINK_NOFOLLOW,
             _ => AtFlags::empty(),
         };
         self.add_seen(path, kind, look(path, flags));
+    }
+
+    /// Whether a look at the host is noted already: what an action can't write is held against
+    /// what is there afterwards alone.
+    fn is_noted(&self, path: &str, kind: ReadKind) -> bool {
+        let Some(note) = self.notes.get(path).filter(|note| note.steady) else {
+            return false;
+        };
+        match kind {
+            ReadKind::Content => note.content,
+            ReadKind::Listing => note.listing,
+            ReadKind::Link => note.link,
+            ReadKind::Metadata | ReadKind::Existence | ReadKind::Tree => note.metadata,
+        }
     }
 
     fn add_seen(&mut self, path: &str, kind: ReadKind, seen: Seen) {
@@ -263,7 +288,13 @@ impl Notes {
                 self.give_up("it looked at more files than a trace holds");
                 return;
             }
-            self.notes.insert(path.to_owned(), Note::default());
+            let steady = self.scope.writes != Writes::Stay
+                && !matches!(self.scope.side(path), Side::Out(ReadPlace::Checkout(_)));
+            let note = Note {
+                steady,
+                ..Note::default()
+            };
+            self.notes.insert(path.to_owned(), note);
         }
         let Some(note) = self.notes.get_mut(path) else {
             return;
@@ -485,8 +516,9 @@ mod tests {
         let root = directory.path();
         for place in ["one", "two"] {
             std::fs::create_dir(root.join(place)).unwrap();
-            std::fs::write(root.join(place).join("a"), place).unwrap();
-            wait_for_a_tick();
+            let path = root.join(place).join("a");
+            std::fs::write(&path, place).unwrap();
+            until_after(path.to_str().unwrap());
         }
         std::fs::create_dir(root.join("empty")).unwrap();
         let read = |notes: &mut Notes| {
@@ -513,10 +545,12 @@ mod tests {
         assert_eq!(layered.take().unsteady, None);
     }
 
-    /// Until files that are written from now on are newer than those before.
-    fn wait_for_a_tick() {
-        let before = now_ns();
-        while now_ns() == before {
+    /// Until files that are written from now on are newer than this one.
+    fn until_after(path: &str) {
+        let Seen::File { newest_ns } = look(path, AtFlags::empty()) else {
+            panic!("{path} is a file");
+        };
+        while now_ns() <= newest_ns {
             std::hint::spin_loop();
         }
     }
