@@ -159,7 +159,8 @@ struct Sight {
     # The later of its times, in nanoseconds since the epoch.
     directory @4 :Int64;
     # The same.
-    link @5 :Void;
+    link @5 :Int64;
+    # The same.
     other @6 :Void;
   }
   before @7 :Observed;

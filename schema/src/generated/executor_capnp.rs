@@ -5974,7 +5974,7 @@ pub mod sight {
                     }
                     3 => {
                         ::core::result::Result::Ok(Link(
-                            ()
+                            self.reader.get_data_field::<i64>(1)
                         ))
                     }
                     4 => {
@@ -6054,8 +6054,9 @@ pub mod sight {
                 self.builder.set_data_field::<i64>(1, value);
             }
             #[inline]
-            pub fn set_link(&mut self, _value: ())  {
+            pub fn set_link(&mut self, value: i64)  {
                 self.builder.set_data_field::<u16>(1, 3);
+                self.builder.set_data_field::<i64>(1, value);
             }
             #[inline]
             pub fn set_other(&mut self, _value: ())  {
@@ -6081,7 +6082,7 @@ pub mod sight {
                     }
                     3 => {
                         ::core::result::Result::Ok(Link(
-                            ()
+                            self.builder.get_data_field::<i64>(1)
                         ))
                     }
                     4 => {
@@ -6142,7 +6143,7 @@ pub mod sight {
                 ::capnp::word(0, 0, 0, 0, 0, 0, 0, 0),
                 ::capnp::word(132, 0, 0, 0, 3, 0, 1, 0),
                 ::capnp::word(144, 0, 0, 0, 2, 0, 1, 0),
-                ::capnp::word(3, 0, 252, 255, 0, 0, 0, 0),
+                ::capnp::word(3, 0, 252, 255, 1, 0, 0, 0),
                 ::capnp::word(0, 0, 1, 0, 5, 0, 0, 0),
                 ::capnp::word(0, 0, 0, 0, 0, 0, 0, 0),
                 ::capnp::word(141, 0, 0, 0, 42, 0, 0, 0),
@@ -6182,11 +6183,11 @@ pub mod sight {
                 ::capnp::word(0, 0, 0, 0, 0, 0, 0, 0),
                 ::capnp::word(0, 0, 0, 0, 0, 0, 0, 0),
                 ::capnp::word(108, 105, 110, 107, 0, 0, 0, 0),
+                ::capnp::word(5, 0, 0, 0, 0, 0, 0, 0),
                 ::capnp::word(0, 0, 0, 0, 0, 0, 0, 0),
                 ::capnp::word(0, 0, 0, 0, 0, 0, 0, 0),
                 ::capnp::word(0, 0, 0, 0, 0, 0, 0, 0),
-                ::capnp::word(0, 0, 0, 0, 0, 0, 0, 0),
-                ::capnp::word(0, 0, 0, 0, 0, 0, 0, 0),
+                ::capnp::word(5, 0, 0, 0, 0, 0, 0, 0),
                 ::capnp::word(0, 0, 0, 0, 0, 0, 0, 0),
                 ::capnp::word(0, 0, 0, 0, 0, 0, 0, 0),
                 ::capnp::word(111, 116, 104, 101, 114, 0, 0, 0),
@@ -6203,7 +6204,7 @@ pub mod sight {
                     0 => <() as ::capnp::introspect::Introspect>::introspect(),
                     1 => <i64 as ::capnp::introspect::Introspect>::introspect(),
                     2 => <i64 as ::capnp::introspect::Introspect>::introspect(),
-                    3 => <() as ::capnp::introspect::Introspect>::introspect(),
+                    3 => <i64 as ::capnp::introspect::Introspect>::introspect(),
                     4 => <() as ::capnp::introspect::Introspect>::introspect(),
                     _ => ::capnp::introspect::panic_invalid_field_index(index),
                 }
@@ -6227,7 +6228,7 @@ pub mod sight {
             Absent(()),
             File(i64),
             Directory(i64),
-            Link(()),
+            Link(i64),
             Other(()),
         }
         pub type WhichReader = Which;

@@ -224,6 +224,7 @@ impl Eye<'_> {
             return Ok(Observed::Absent);
         };
         if metadata.is_symlink() {
+            self.stamped(&Stamp::of(&metadata));
             let target = fs::read_link(path)?;
             return Ok(Observed::Link(target.to_string_lossy().into_owned()));
         }

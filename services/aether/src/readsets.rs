@@ -115,7 +115,7 @@ pub(crate) fn agree(seen: &Seen, observation: &Observation, started_ns: i128) ->
         (Seen::Directory { .. }, Observed::Kind(kind)) => kind == "directory" || kind == UNREADABLE,
         // It could not be read then either: whoever looks is the same user.
         (Seen::File { .. }, Observed::Kind(kind)) => kind == UNREADABLE,
-        (Seen::Link, Observed::Link(_)) => true,
+        (Seen::Link { newest_ns }, Observed::Link(_)) => is_from(newest_ns),
         // What comes through a FIFO or a socket is in no key, so nothing is lost with one.
         (Seen::Other, observed) => matches!(observed, Observed::Special | Observed::Absent),
         _ => false,

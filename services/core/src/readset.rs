@@ -145,7 +145,10 @@ pub enum Seen {
         newest_ns: i64,
     },
     /// A link that was not followed.
-    Link,
+    Link {
+        /// The later of its change and modification times, in nanoseconds since the epoch.
+        newest_ns: i64,
+    },
     /// Anything else.
     Other,
 }
@@ -199,5 +202,6 @@ pub fn listing(mut names: Vec<(String, bool)>) -> Observed {
 /// The most things a trace holds; an action that looks at more has no key.
 pub const MAX_SIGHTS: usize = 50_000;
 
-/// The most bytes that the paths of a trace may take together: a trace travels in one message.
-pub const MAX_SIGHT_BYTES: usize = 4 * 1024 * 1024;
+/// The most bytes that the paths of a trace may take together: a trace travels in one message, and
+/// the read set that is made of it is one record.
+pub const MAX_SIGHT_BYTES: usize = 3 * 1024 * 1024;

@@ -418,3 +418,41 @@ async fn real_paths_are_what_the_c_library_says() {
     let lines = |text: &str| text.lines().map(str::to_owned).collect::<Vec<_>>();
     assert_eq!(lines(&said[0]), lines(&said[1]));
 }
+
+/// In a layer of its own an action can make links as it likes: what is read through them is read
+/// all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn links_made_in_the_checkout_hide_nothing() {
+    let bench = Bench::new().await;
+    for (path, text) in [("v2/x", "2"), ("v2/deep/y", "3"), ("old/z", "4")] {
+        bench.write(path, text);
+    }
+    std::os::unix::fs::symlink("v2", bench.checkout.path().join("link")).unwrap();
+    for (script, read) in [
+        ("ln -s v2 current; cat current/x", "v2/x"),
+        ("rm -r old; ln -s v2 old; cat old/x", "v2/x"),
+        ("mv link moved; cat moved/x", "v2/x"),
+        ("rm link; ln -s v2/deep link; cat link/../x", "v2/x"),
+        ("ln -s v2 one; ln -s one two; cat two/deep/y", "v2/deep/y"),
+        ("mkdir own; ln -s ../v2 own/in; cat own/in/x", "v2/x"),
+        (
+            "cat link/../v2/x; rm link; ln -s v2/deep link; cat link/../deep/y",
+            "v2/deep/y",
+        ),
+    ] {
+        let mut action = shell(script);
+        action.cwd = vx_core::places::CHECKOUT.to_owned();
+        action.checkout = bench.mount(CheckoutMode::PrivateLayer);
+        action.watch = Watch::Everything;
+        let trace = match bench.try_run(action).await.0.unwrap() {
+            Execution::Ran { exit, trace, .. } if exit.success() => trace.unwrap(),
+            other => panic!("{script}: {other:?}"),
+        };
+        assert_eq!(trace.incomplete, None, "{script}");
+        let seen = in_checkout(&trace);
+        assert!(
+            seen.contains(&(ReadKind::Content, read)),
+            "{script}: {seen:?}"
+        );
+    }
+}

@@ -112,14 +112,13 @@ fn replace(text: &[u8], from: &Finder<'_>, to: &[u8]) -> Vec<u8> {
     out
 }
 
-/// Whether a path may start after this. Flags are glued to paths (`-L/vx/x`), so a letter is no
-/// objection, unless it is itself the end of a path.
+/// Whether a path may start after this: not within another path's name. Flags are glued to paths
+/// (`-L/vx/x`), so their letters are no objection.
 fn starts(before: &str) -> bool {
-    let word = before
-        .rsplit([' ', '=', ':', ',', ';', '"', '\'', '\x1f'])
-        .next()
-        .unwrap_or_default();
-    !word.contains('/') && (word.is_empty() || word.starts_with('-'))
+    let is_name = |char: char| char.is_alphanumeric() || matches!(char, '-' | '_' | '.');
+    let name = before.trim_end_matches(is_name);
+    let word = &before[name.len()..];
+    word.is_empty() || (word.starts_with('-') && !name.ends_with('/'))
 }
 
 /// Whether a path's part ends before this.
@@ -151,6 +150,10 @@ mod tests {
             ("/vx/outer", "/h/b a/0/outer"),
             ("/vx/home", "/h/actions/7/home"),
             ("/vxe /a/vx/b /vx", "/vxe /a/vx/b /h/b a/0"),
+            ("-L/a/vx/b /home/-x/vx", "-L/a/vx/b /home/-x/vx"),
+            ("sqlite:///vx/target/x.db", "sqlite:///h/b a/0/target/x.db"),
+            ("@/vx/target/a.rsp", "@/h/b a/0/target/a.rsp"),
+            ("(/vx/x)\n/vx/y", "(/h/b a/0/x)\n/h/b a/0/y"),
         ] {
             assert_eq!(places.real(fixed), real);
         }

@@ -435,7 +435,7 @@ fn every_sight() -> Trace {
         Seen::Absent,
         Seen::File { newest_ns: -7 },
         Seen::Directory { newest_ns: 9 },
-        Seen::Link,
+        Seen::Link { newest_ns: 3 },
         Seen::Other,
     ];
     let mut sights = Vec::new();

@@ -46,7 +46,7 @@ fn sight_to_wire(value: &Sight, mut to: wire::sight::Builder<'_>) {
         Seen::Absent => seen.set_absent(()),
         Seen::File { newest_ns } => seen.set_file(newest_ns),
         Seen::Directory { newest_ns } => seen.set_directory(newest_ns),
-        Seen::Link => seen.set_link(()),
+        Seen::Link { newest_ns } => seen.set_link(newest_ns),
         Seen::Other => seen.set_other(()),
     }
 }
@@ -147,7 +147,7 @@ fn sight_from_wire(from: wire::sight::Reader<'_>) -> capnp::Result<Sight> {
             seen::Which::Absent(()) => Seen::Absent,
             seen::Which::File(newest_ns) => Seen::File { newest_ns },
             seen::Which::Directory(newest_ns) => Seen::Directory { newest_ns },
-            seen::Which::Link(()) => Seen::Link,
+            seen::Which::Link(newest_ns) => Seen::Link { newest_ns },
             seen::Which::Other(()) => Seen::Other,
         },
         before: if from.has_before() {

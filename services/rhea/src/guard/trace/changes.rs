@@ -131,11 +131,12 @@ impl Notes {
             }
             // It may be read under another name from here on.
             Seen::File { .. } => self.add_content(path),
-            Seen::Absent | Seen::Link | Seen::Other => {}
+            Seen::Absent | Seen::Link { .. } | Seen::Other => {}
         }
         self.about_to_change(path);
         self.about_to_change_in_parent(path);
-        self.owns(path);
+        // The link itself, and not what it leads to.
+        self.owns(path, Straightener::real_parent(path));
     }
 
     /// A file is opened in a way that may change it.
@@ -150,7 +151,10 @@ impl Notes {
         }
         match look(path, AtFlags::empty()) {
             Seen::Absent if has(libc::O_CREAT) => {
-                // Where it can be made it is made, whatever was there before.
+                // Only what is cut off has no part in what becomes of it.
+                if !has(libc::O_TRUNC) {
+                    self.add(path, ReadKind::Link);
+                }
                 if let Some(parent) = parent(path) {
                     self.add(parent, ReadKind::Metadata);
                 }
@@ -160,12 +164,12 @@ impl Notes {
             Seen::File { .. } if access == libc::O_RDONLY => return self.add_content(path),
             Seen::File { .. } if has(libc::O_TRUNC) => {}
             Seen::File { .. } => self.add_content(path),
-            Seen::Absent | Seen::Directory { .. } | Seen::Link | Seen::Other => {
+            Seen::Absent | Seen::Directory { .. } | Seen::Link { .. } | Seen::Other => {
                 return self.add(path, ReadKind::Metadata);
             }
         }
         self.about_to_change(path);
-        self.owns(path);
+        self.owns(path, Straightener::real(path));
     }
 
     /// Whether the action made or changed a path, by this or another name.
@@ -175,11 +179,11 @@ impl Notes {
             && Straightener::real(path).is_some_and(|real| real != path && self.is_own(&real))
     }
 
-    fn owns(&mut self, path: &str) {
-        if let Some(real) = Straightener::real(path) {
-            self.own.insert(real);
+    fn owns(&mut self, path: &str, real: Option<String>) {
+        if let Some(real) = real {
+            self.keep_own(real);
         }
-        self.own.insert(path.to_owned());
+        self.keep_own(path.to_owned());
     }
 
     fn about_to_change_in_parent(&mut self, path: &str) {
@@ -191,7 +195,8 @@ impl Notes {
 
     /// Keeps what was read of a path, as the action is the first to change it.
     fn about_to_change(&mut self, path: &str) {
-        let first = self.changes.touched.insert(path.to_owned());
+        let room = self.is_room_for(path, self.changes.touched.len());
+        let first = room && self.changes.touched.insert(path.to_owned());
         // Another may have changed it since it was read; then nobody knows what was read.
         let unchanged = [fs::symlink_metadata(path), fs::metadata(path)]
             .iter()
@@ -286,7 +291,8 @@ impl Notes {
         changed
     }
 
-    /// What lies beside an action's inputs belongs to others and is in no key.
+    /// What lies beside an action's inputs belongs to others and is in no key: an action that
+    /// goes by whether it is there can't be kept.
     pub(super) fn note_given(&mut self, path: &str, intent: Intent) {
         let Some(given) = &self.scope.given else {
             return;
@@ -294,26 +300,33 @@ impl Notes {
         if below(path, &given.base).is_none() {
             return;
         }
-        let changes = |flags: i32| flags & (libc::O_ACCMODE | libc::O_CREAT) != libc::O_RDONLY;
-        let reads = match intent {
-            Intent::Alter => false,
-            Intent::Open(flags) => !changes(flags),
-            Intent::Execute | Intent::Move => true,
-            Intent::Look | Intent::LookAtLink | Intent::List | Intent::Touch => return,
-        };
         let mut ancestors = Path::new(path).ancestors().filter_map(Path::to_str);
-        let ours = ancestors.any(|one| self.given.contains(one));
-        if !reads {
-            if !ours {
-                self.given.insert(path.to_owned());
+        if ancestors.any(|one| self.given.contains(one)) {
+            return;
+        }
+        let found = look(path, AtFlags::SYMLINK_NOFOLLOW);
+        if found == Seen::Absent {
+            let makes = match intent {
+                Intent::Alter => true,
+                Intent::Open(flags) => flags & libc::O_CREAT != 0,
+                _ => false,
+            };
+            if makes {
+                self.keep_given(path.to_owned());
             }
             return;
         }
-        // A compiler opens every library there that may be the one it was told of, and takes
-        // that by its content.
-        let library = parent(path).is_some_and(|parent| parent.ends_with("/deps"));
-        if !ours && !library && matches!(look(path, AtFlags::empty()), Seen::File { .. }) {
-            self.give_up(&format!("it read {path}, which is no input of it"));
+        let is_directory = matches!(found, Seen::Directory { .. });
+        // What leads to its inputs is there for every action.
+        let leads = is_directory && self.given.iter().any(|one| below(one, path).is_some());
+        // A compiler looks through the libraries there for the one it was told of, and takes that
+        // by its content.
+        let library = [Some(path), parent(path)]
+            .into_iter()
+            .flatten()
+            .any(|directory| directory.ends_with("/deps"));
+        if !library && !(leads && intent != Intent::List) {
+            self.give_up(&format!("it looked at {path}, which is no input of it"));
         }
     }
 }

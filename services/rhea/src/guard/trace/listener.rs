@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::{Mutex, PoisonError};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
 use super::filter::{self, Deed, PathAt, Watched};
@@ -23,9 +24,11 @@ pub(super) fn listen(listener: &OwnedFd, notes: &Mutex<Notes>) {
         let mut question: libc::seccomp_notif = unsafe { std::mem::zeroed() };
         match ask(listener, libc::SECCOMP_IOCTL_NOTIF_RECV, &mut question) {
             Ok(()) => {}
-            // The caller was killed before its question was read.
-            Err(Errno::INTR | Errno::NOENT) => continue,
-            Err(_) => return,
+            Err(Errno::INTR) => continue,
+            // The caller was killed before its question was read, or nobody is left.
+            Err(Errno::NOENT) if !is_over(listener) => continue,
+            Err(Errno::NOENT) => return,
+            Err(error) => return give_up(notes, error),
         }
         let answer = match calls.get(&i64::from(question.data.nr)) {
             Some(call) => {
@@ -37,9 +40,23 @@ pub(super) fn listen(listener: &OwnedFd, notes: &Mutex<Notes>) {
         let mut answer = answer.of(question.id);
         match ask(listener, libc::SECCOMP_IOCTL_NOTIF_SEND, &mut answer) {
             Ok(()) | Err(Errno::INTR | Errno::NOENT) => {}
-            Err(_) => return,
+            Err(error) => return give_up(notes, error),
         }
     }
+}
+
+/// Whether nothing is watched any more.
+fn is_over(listener: &OwnedFd) -> bool {
+    let mut events = [PollFd::new(listener, PollFlags::empty())];
+    let polled = poll(&mut events, Some(&Timespec::default()));
+    polled.is_ok() && events[0].revents().contains(PollFlags::HUP)
+}
+
+fn give_up(notes: &Mutex<Notes>, error: Errno) {
+    let mut notes = notes.lock().unwrap_or_else(PoisonError::into_inner);
+    notes.give_up(&format!(
+        "the kernel stopped saying what it looks at: {error}"
+    ));
 }
 
 fn ask<T>(listener: &OwnedFd, request: libc::Ioctl, value: &mut T) -> Result<(), Errno> {

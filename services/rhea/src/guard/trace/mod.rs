@@ -22,7 +22,7 @@ mod scope;
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use vx_core::readset::Trace;
 
@@ -85,7 +85,13 @@ impl Watch {
 
     /// What was seen, once nothing runs any more.
     pub(super) fn trace(&self) -> Trace {
-        let mut notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
+        let (mut notes, broken) = match self.notes.lock() {
+            Ok(notes) => (notes, false),
+            Err(broken) => (broken.into_inner(), true),
+        };
+        if broken {
+            notes.give_up("the trace broke off");
+        }
         notes.take()
     }
 }

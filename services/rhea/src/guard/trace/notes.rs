@@ -11,6 +11,7 @@ use vx_core::readset::{
 };
 
 use super::changes::{Before, Changes};
+use super::memory::LONGEST;
 use super::program::interpreter;
 use super::real::RealPaths;
 use super::resolve::{Resolved, Straightener};
@@ -58,6 +59,8 @@ pub(super) struct Note {
 pub(super) struct Notes {
     pub(super) scope: Scope,
     pub(super) notes: HashMap<String, Note>,
+    /// How many there are, each kind for itself, and the bytes of their paths.
+    sights: usize,
     bytes: usize,
     /// What the action made itself, with all below: no input.
     pub(super) own: HashSet<String>,
@@ -85,6 +88,7 @@ impl Notes {
             changes: Changes::new(),
             scope,
             notes: HashMap::new(),
+            sights: 0,
             bytes: 0,
             own: HashSet::new(),
             executed: HashSet::new(),
@@ -118,10 +122,12 @@ impl Notes {
             self.note_interpreters(path);
         }
         self.note_given(path, intent);
-        let outside = matches!(self.scope.side(path), Side::Out(_))
-            && !self.is_own(path)
-            && !self.owns_by_another_name(path);
-        if outside {
+        self.note_move(path, intent);
+        let outside = matches!(self.scope.side(path), Side::Out(_)) && !self.is_own(path);
+        if outside && self.owns_by_another_name(path) {
+            // What it made is no input, but the link is that leads there.
+            self.add(path, ReadKind::Link);
+        } else if outside {
             self.note_outside(path, intent);
         } else if self.made_links
             && let Some(real) = Straightener::real(path)
@@ -133,16 +139,55 @@ impl Notes {
         }
     }
 
-    /// The action makes a link to here. One that stays in its directory leads out of nothing.
+    /// The action makes a link to here. One that stays in a directory of its own leads out of
+    /// nothing.
     pub(super) fn links_to(&mut self, target: &[u8]) {
         let leads_out = target.starts_with(b"/") || memchr::memmem::find(target, b"..").is_some();
         self.made_links |= leads_out;
+        self.straightener.forget();
+    }
+
+    /// What is about to be made, removed or moved may change where other paths lead: among what is
+    /// not its own, any link does.
+    fn note_move(&mut self, path: &str, intent: Intent) {
+        if !matches!(intent, Intent::Alter | Intent::Move) {
+            return;
+        }
+        self.made_links |= matches!(self.scope.side(path), Side::Out(_));
+        let link = matches!(look(path, AtFlags::SYMLINK_NOFOLLOW), Seen::Link { .. });
+        if link || intent == Intent::Move {
+            self.straightener.forget();
+        }
+    }
+
+    /// Keeps that the action made or changed a path.
+    pub(super) fn keep_own(&mut self, path: String) {
+        if self.is_room_for(&path, self.own.len()) {
+            self.own.insert(path);
+        }
+    }
+
+    /// Keeps that what lies among others' is the action's.
+    pub(super) fn keep_given(&mut self, path: String) {
+        if self.is_room_for(&path, self.given.len()) {
+            self.given.insert(path);
+        }
+    }
+
+    /// Whether a set of so many may have one more. Where not, no result is kept.
+    pub(super) fn is_room_for(&mut self, path: &str, count: usize) -> bool {
+        let room = count < MAX_SIGHTS && path.len() <= LONGEST;
+        if !room {
+            self.give_up("it made or ran more files than a trace holds");
+        }
+        room
     }
 
     fn note_interpreters(&mut self, program: &str) {
         let mut path = program.to_owned();
         for _ in 0..INTERPRETERS {
-            if !self.executed.insert(path.clone()) {
+            if !self.is_room_for(&path, self.executed.len()) || !self.executed.insert(path.clone())
+            {
                 return;
             }
             let Some(found) = interpreter(&path).filter(|found| found.starts_with('/')) else {
@@ -161,7 +206,7 @@ impl Notes {
     fn note_outside(&mut self, path: &str, intent: Intent) {
         if self.scope.host == Reach::Everything && self.changes.is_of_kernel(path) {
             // What is there is no file of anybody's; a link that leads there may be.
-            if look(path, AtFlags::SYMLINK_NOFOLLOW) == Seen::Link {
+            if matches!(look(path, AtFlags::SYMLINK_NOFOLLOW), Seen::Link { .. }) {
                 self.add(path, ReadKind::Link);
             }
             return;
@@ -229,12 +274,12 @@ impl Notes {
             // What is in it stays an input.
             Seen::Directory { .. } => return,
             Seen::Absent => {}
-            Seen::File { .. } | Seen::Link | Seen::Other => {
+            Seen::File { .. } | Seen::Link { .. } | Seen::Other => {
                 self.add(path, ReadKind::Link);
                 self.add_content(path);
             }
         }
-        self.own.insert(path.to_owned());
+        self.keep_own(path.to_owned());
     }
 
     pub(super) fn is_own(&self, path: &str) -> bool {
@@ -252,7 +297,7 @@ impl Notes {
         }
         match look(path, AtFlags::SYMLINK_NOFOLLOW) {
             Seen::File { newest_ns } => self.changes.is_since_start(newest_ns),
-            Seen::Absent | Seen::Directory { .. } | Seen::Link | Seen::Other => true,
+            Seen::Absent | Seen::Directory { .. } | Seen::Link { .. } | Seen::Other => true,
         }
     }
 
@@ -282,12 +327,11 @@ impl Notes {
     }
 
     fn add_seen(&mut self, path: &str, kind: ReadKind, seen: Seen) {
+        if self.sights >= MAX_SIGHTS || self.bytes + path.len() > MAX_SIGHT_BYTES {
+            self.give_up("it looked at more files than a trace holds");
+            return;
+        }
         if !self.notes.contains_key(path) {
-            self.bytes += path.len();
-            if self.notes.len() >= MAX_SIGHTS / 2 || self.bytes > MAX_SIGHT_BYTES / 2 {
-                self.give_up("it looked at more files than a trace holds");
-                return;
-            }
             let steady = self.scope.writes != Writes::Stay
                 && !matches!(self.scope.side(path), Side::Out(ReadPlace::Checkout(_)));
             let note = Note {
@@ -299,11 +343,15 @@ impl Notes {
         let Some(note) = self.notes.get_mut(path) else {
             return;
         };
-        match kind {
-            ReadKind::Content => note.content = true,
-            ReadKind::Listing => note.listing = true,
-            ReadKind::Link => note.link = true,
-            ReadKind::Metadata | ReadKind::Existence | ReadKind::Tree => note.metadata = true,
+        let noted = match kind {
+            ReadKind::Content => &mut note.content,
+            ReadKind::Listing => &mut note.listing,
+            ReadKind::Link => &mut note.link,
+            ReadKind::Metadata | ReadKind::Existence | ReadKind::Tree => &mut note.metadata,
+        };
+        if !std::mem::replace(noted, true) {
+            self.sights += 1;
+            self.bytes += path.len();
         }
         let first = match kind {
             ReadKind::Link => &mut note.itself,
@@ -390,7 +438,10 @@ fn writes(flags: i32) -> bool {
 /// do, and files become newer than its start.
 fn is_unsteady(first: Seen, now: Seen, started_ns: i64) -> bool {
     let directory = |seen| matches!(seen, Seen::Directory { .. });
-    let newer = matches!(now, Seen::File { newest_ns } if newest_ns >= started_ns);
+    let newer = matches!(
+        now,
+        Seen::File { newest_ns } | Seen::Link { newest_ns } if newest_ns >= started_ns
+    );
     first != now && !directory(first) && !directory(now) && !newer
 }
 
@@ -409,7 +460,7 @@ pub(super) fn look(path: &str, flags: AtFlags) -> Seen {
     match FileType::from_raw_mode(found.st_mode) {
         FileType::RegularFile => Seen::File { newest_ns },
         FileType::Directory => Seen::Directory { newest_ns },
-        FileType::Symlink => Seen::Link,
+        FileType::Symlink => Seen::Link { newest_ns },
         _ => Seen::Other,
     }
 }

@@ -134,15 +134,26 @@ impl Straightener {
         followed
     }
 
+    /// Forgets what was followed: something was moved, or a link made or removed.
+    pub(super) fn forget(&mut self) {
+        self.followed.clear();
+    }
+
+    /// A path whose directory is followed through every link, but not itself.
+    pub(super) fn real_parent(path: &str) -> Option<String> {
+        let (parent, name) = path.rsplit_once('/')?;
+        let parent = fs::canonicalize(if parent.is_empty() { "/" } else { parent }).ok()?;
+        let parent = parent.into_os_string().into_string().ok()?;
+        Some(format!("{}/{name}", parent.trim_end_matches('/')))
+    }
+
     /// Where a path leads, through every link; of one that is not there, where it would be.
     pub(super) fn real(path: &str) -> Option<String> {
         let text = |path: std::path::PathBuf| path.into_os_string().into_string().ok();
         if let Ok(real) = fs::canonicalize(path) {
             return text(real);
         }
-        let (parent, name) = path.rsplit_once('/')?;
-        let parent = text(fs::canonicalize(if parent.is_empty() { "/" } else { parent }).ok()?)?;
-        Some(format!("{}/{name}", parent.trim_end_matches('/')))
+        Self::real_parent(path)
     }
 }
 
