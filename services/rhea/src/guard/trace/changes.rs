@@ -15,7 +15,8 @@ use rustix::time::{ClockId, clock_gettime};
 use vx_core::places::below;
 use vx_core::readset::{MAX_CHANGED, Observed, ReadKind, ReadPlace, Seen, listing};
 
-use super::notes::{Intent, Notes, look};
+use super::note::look;
+use super::notes::{Intent, Notes};
 use super::resolve::Straightener;
 use super::scope::{Side, Writes};
 use crate::fetch::digest_file;
@@ -318,14 +319,16 @@ impl Notes {
         }
         let is_directory = matches!(found, Seen::Directory { .. });
         // What leads to its inputs is there for every action.
-        let leads = is_directory && self.given.iter().any(|one| below(one, path).is_some());
+        let leads = is_directory
+            && intent != Intent::List
+            && self.given.iter().any(|one| below(one, path).is_some());
         // A compiler looks through the libraries there for the one it was told of, and takes that
         // by its content.
         let library = [Some(path), parent(path)]
             .into_iter()
             .flatten()
             .any(|directory| directory.ends_with("/deps"));
-        if !library && !(leads && intent != Intent::List) {
+        if !library && !leads {
             self.give_up(&format!("it looked at {path}, which is no input of it"));
         }
     }

@@ -14,6 +14,7 @@ mod filter;
 mod listener;
 mod memory;
 mod network;
+mod note;
 mod notes;
 mod program;
 mod real;

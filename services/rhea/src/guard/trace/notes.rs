@@ -4,14 +4,13 @@ use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::path::Path;
 
-use rustix::fs::{AtFlags, CWD, FileType};
+use rustix::fs::AtFlags;
 use vx_core::places::below;
-use vx_core::readset::{
-    MAX_SIGHT_BYTES, MAX_SIGHTS, MAX_WROTE, Read, ReadKind, ReadPlace, Seen, Sight, Trace,
-};
+use vx_core::readset::{MAX_SIGHT_BYTES, MAX_SIGHTS, MAX_WROTE, ReadKind, ReadPlace, Seen, Trace};
 
-use super::changes::{Before, Changes};
+use super::changes::Changes;
 use super::memory::LONGEST;
+use super::note::{Note, is_unsteady, look};
 use super::program::interpreter;
 use super::real::RealPaths;
 use super::resolve::{Resolved, Straightener};
@@ -39,20 +38,6 @@ pub(super) enum Intent {
     Move,
     /// Change the file there.
     Touch,
-}
-
-#[derive(Default)]
-pub(super) struct Note {
-    pub(super) content: bool,
-    pub(super) listing: bool,
-    metadata: bool,
-    link: bool,
-    /// Whether it is where the action can't write.
-    steady: bool,
-    followed: Option<Seen>,
-    itself: Option<Seen>,
-    /// What exactly was there, where the action changed it afterwards.
-    pub(super) before: Option<Before>,
 }
 
 /// Everything seen so far.
@@ -318,12 +303,7 @@ impl Notes {
         let Some(note) = self.notes.get(path).filter(|note| note.steady) else {
             return false;
         };
-        match kind {
-            ReadKind::Content => note.content,
-            ReadKind::Listing => note.listing,
-            ReadKind::Link => note.link,
-            ReadKind::Metadata | ReadKind::Existence | ReadKind::Tree => note.metadata,
-        }
+        note.has(kind)
     }
 
     fn add_seen(&mut self, path: &str, kind: ReadKind, seen: Seen) {
@@ -334,30 +314,17 @@ impl Notes {
         if !self.notes.contains_key(path) {
             let steady = self.scope.writes != Writes::Stay
                 && !matches!(self.scope.side(path), Side::Out(ReadPlace::Checkout(_)));
-            let note = Note {
-                steady,
-                ..Note::default()
-            };
+            let note = Note::at(steady);
             self.notes.insert(path.to_owned(), note);
         }
         let Some(note) = self.notes.get_mut(path) else {
             return;
         };
-        let noted = match kind {
-            ReadKind::Content => &mut note.content,
-            ReadKind::Listing => &mut note.listing,
-            ReadKind::Link => &mut note.link,
-            ReadKind::Metadata | ReadKind::Existence | ReadKind::Tree => &mut note.metadata,
-        };
-        if !std::mem::replace(noted, true) {
+        if note.mark(kind) {
             self.sights += 1;
             self.bytes += path.len();
         }
-        let first = match kind {
-            ReadKind::Link => &mut note.itself,
-            _ => &mut note.followed,
-        };
-        let first = *first.get_or_insert(seen);
+        let first = note.first(kind, seen);
         if self.unsteady.is_none() && is_unsteady(first, seen, self.changes.started_ns()) {
             self.unsteady = Some(path.to_owned());
         }
@@ -374,27 +341,7 @@ impl Notes {
             let Side::Out(place) = self.scope.side(&path) else {
                 continue;
             };
-            let before = note.before.as_ref();
-            let mut push = |kind: ReadKind, seen: Option<Seen>| {
-                let place = place.clone();
-                sights.extend(seen.map(|seen| Sight {
-                    read: Read { place, kind },
-                    seen,
-                    before: before.and_then(|before| before.of(kind)),
-                }));
-            };
-            if note.content {
-                push(ReadKind::Content, note.followed);
-            }
-            if note.listing {
-                push(ReadKind::Listing, note.followed);
-            }
-            if note.metadata {
-                push(ReadKind::Metadata, note.followed);
-            }
-            if note.link {
-                push(ReadKind::Link, note.itself);
-            }
+            sights.extend(note.sights(&place));
         }
         sights.sort_by(|one, two| one.read.cmp(&two.read));
         let changed = self.changed();
@@ -431,38 +378,6 @@ impl Notes {
 /// Whether a file that is opened so may be changed or made.
 fn writes(flags: i32) -> bool {
     flags & libc::O_ACCMODE != libc::O_RDONLY || flags & libc::O_CREAT != 0
-}
-
-/// Whether a path that was one thing is another now, in a way that its time does not show once
-/// the action is over. What an action may write into changes by what it does itself: directories
-/// do, and files become newer than its start.
-fn is_unsteady(first: Seen, now: Seen, started_ns: i64) -> bool {
-    let directory = |seen| matches!(seen, Seen::Directory { .. });
-    let newer = matches!(
-        now,
-        Seen::File { newest_ns } | Seen::Link { newest_ns } if newest_ns >= started_ns
-    );
-    first != now && !directory(first) && !directory(now) && !newer
-}
-
-pub(super) fn look(path: &str, flags: AtFlags) -> Seen {
-    let Ok(found) = rustix::fs::statat(CWD, path, flags) else {
-        return Seen::Absent;
-    };
-    let nanoseconds = |seconds: i64, rest: u64| {
-        seconds
-            .saturating_mul(1_000_000_000)
-            .saturating_add_unsigned(rest)
-    };
-    let modified = nanoseconds(found.st_mtime, found.st_mtime_nsec);
-    let changed = nanoseconds(found.st_ctime, found.st_ctime_nsec);
-    let newest_ns = modified.max(changed);
-    match FileType::from_raw_mode(found.st_mode) {
-        FileType::RegularFile => Seen::File { newest_ns },
-        FileType::Directory => Seen::Directory { newest_ns },
-        FileType::Symlink => Seen::Link { newest_ns },
-        _ => Seen::Other,
-    }
 }
 
 #[cfg(test)]
