@@ -235,8 +235,20 @@ impl Engine {
             match control.next().await? {
                 Some(Report::Ready { .. }) => {}
                 Some(Report::Ended { .. }) => break None,
-                Some(Report::Unable(reason) | Report::NotStarted(reason)) => break Some(reason),
-                None => break Some("a guard ended without a report".to_owned()),
+                Some(Report::Unable {
+                    reason,
+                    refused: true,
+                }) => break Some(reason),
+                // What passes must not have everything run without isolation from now on.
+                Some(Report::Unable { reason, .. } | Report::NotStarted(reason)) => {
+                    return Err(std::io::Error::other(reason));
+                }
+                None => {
+                    return Err(std::io::Error::other(
+                        "the first guard ended without a report; it may have been killed, for \
+                         example because memory ran out",
+                    ));
+                }
             }
         };
         drop(control);

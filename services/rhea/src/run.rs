@@ -388,7 +388,9 @@ impl Attempt<'_> {
                     trace,
                 })
             }
-            Some(Report::Unable(reason) | Report::NotStarted(reason)) => Err(Stop::Unable(reason)),
+            Some(Report::Unable { reason, .. } | Report::NotStarted(reason)) => {
+                Err(Stop::Unable(reason))
+            }
             Some(Report::Ready { .. }) | None => Err(Stop::Service(ServiceError::Failed(format!(
                 "what guards {} ended without a report; it may have been killed, for example \
                  because memory ran out",

@@ -98,26 +98,21 @@ pub(super) fn drop_privileges() -> Result<(), Fault> {
     rustix::thread::set_no_new_privs(true).step("forbid new privileges")
 }
 
-/// Sets the limits and the mask programs start with.
-pub(super) fn limits(memory: u64) -> Result<(), Fault> {
-    let memory = Rlimit {
-        current: Some(memory),
-        maximum: Some(memory),
-    };
-    setrlimit(Resource::Data, memory).step("limit memory")?;
-    // Nobody may raise a limit that is lower.
-    let most = getrlimit(Resource::Nproc).maximum;
-    let most = most.map_or(MAX_PROCESSES, |hard| hard.min(MAX_PROCESSES));
-    let processes = Rlimit {
+/// Limits something to `most`, or to less where it is limited already: nobody may raise that.
+fn limit(what: Resource, most: u64) -> Result<(), rustix::io::Errno> {
+    let most = getrlimit(what).maximum.map_or(most, |hard| hard.min(most));
+    let limits = Rlimit {
         current: Some(most),
         maximum: Some(most),
     };
-    setrlimit(Resource::Nproc, processes).step("limit processes")?;
-    let no_core = Rlimit {
-        current: Some(0),
-        maximum: Some(0),
-    };
-    setrlimit(Resource::Core, no_core).step("limit core files")?;
+    setrlimit(what, limits)
+}
+
+/// Sets the limits and the mask programs start with.
+pub(super) fn limits(memory: u64) -> Result<(), Fault> {
+    limit(Resource::Data, memory).step("limit memory")?;
+    limit(Resource::Nproc, MAX_PROCESSES).step("limit processes")?;
+    limit(Resource::Core, 0).step("limit core files")?;
     let mut files = getrlimit(Resource::Nofile);
     files.current = Some(
         files

@@ -2,6 +2,8 @@
 
 use std::fmt::Display;
 
+use super::spec::Report;
+
 /// A step of building the root that failed.
 #[derive(Debug, thiserror::Error)]
 #[error("{what}: {cause}")]
@@ -17,6 +19,28 @@ impl Fault {
             what: format!("{what}: {}", self.what),
             cause: self.cause,
         }
+    }
+
+    /// The report of an action that can't be run, for this reason.
+    pub(crate) fn report(&self, reason: String) -> Report {
+        Report::Unable {
+            reason,
+            refused: self.is_refusal(),
+        }
+    }
+
+    /// Whether the kernel does not do this here, and would not do it the next time.
+    fn is_refusal(&self) -> bool {
+        const PASSING: [i32; 6] = [
+            libc::EAGAIN,
+            libc::EINTR,
+            libc::EMFILE,
+            libc::ENFILE,
+            libc::ENOMEM,
+            libc::EIO,
+        ];
+        let error = self.cause.raw_os_error();
+        error.is_some_and(|error| !PASSING.contains(&error))
     }
 
     /// The text, with what to look at where the kernel refused.

@@ -36,7 +36,7 @@ pub(super) fn run(
                 },
             }
         }
-        Err(fault) => Report::Unable(fault.explain()),
+        Err(fault) => fault.report(fault.explain()),
     };
     control.report(&report);
     std::process::exit(0)

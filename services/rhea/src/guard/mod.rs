@@ -66,22 +66,23 @@ fn run() -> ! {
         std::process::exit(2);
     };
     std::mem::forget(socket);
-    if let Err(why) = guard(&control, started) {
-        control.report(&Report::Unable(why));
+    if let Err(report) = guard(&control, started) {
+        control.report(&report);
         std::process::exit(2);
     }
     std::process::exit(0)
 }
 
-fn guard(control: &Control, started: Instant) -> Result<(), String> {
-    let (spec, trace, jobs) = orders(control).map_err(|fault| fault.to_string())?;
+fn guard(control: &Control, started: Instant) -> Result<(), Report> {
+    let orders = orders(control);
+    let (spec, trace, jobs) = orders.map_err(|fault| Report::NotStarted(fault.to_string()))?;
     // A terminal's signals must not reach actions.
     let _ = rustix::process::setsid();
     match &spec.ground {
         Ground::Root(root) => isolated::guard(&spec, root, control, jobs, &trace, started)
-            .map_err(|fault| fault.explain()),
+            .map_err(|fault| fault.report(fault.explain())),
         Ground::Host => bare::guard(&spec, control, &jobs, &trace, started)
-            .map_err(|fault| format!("can't guard an action: {fault}")),
+            .map_err(|fault| fault.report(format!("can't guard an action: {fault}"))),
     }
 }
 

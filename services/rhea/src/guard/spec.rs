@@ -104,7 +104,12 @@ pub(crate) enum Report {
         setup: Duration,
     },
     /// The action can't be run here: what failed, and what to look at.
-    Unable(String),
+    Unable {
+        /// In words.
+        reason: String,
+        /// Whether the kernel refuses it, and not only could not do it this time.
+        refused: bool,
+    },
     /// The program can't be started.
     NotStarted(String),
     /// The program ended, and so did everything it started.
@@ -162,7 +167,7 @@ mod tests {
 
     #[test]
     fn reports_come_out_whole_and_in_order() {
-        let one = Report::Unable("no".to_owned());
+        let one = Report::NotStarted("no".to_owned());
         let two = Report::Ended {
             exit: Exit::Code(3),
             duration: Duration::from_millis(5),
