@@ -287,6 +287,37 @@ fn symbolic_links() {
     .prints("part-2 word-1\nmade-1 notes-1\n[97, 98, 10]\nshared-9");
 }
 
+/// Two packages share a directory of sources through a link, and what lies beside that is included
+/// from within.
+#[test]
+fn parents_of_a_linked_directory() {
+    let env = Env::new();
+    let mut app = env.cases(PROJECT);
+    let p = app.project();
+    p.write(
+        "common/shared/words.rs",
+        "include_str!(\"../beside.txt\")\n",
+    );
+    p.write("common/beside.txt", "beside-1\n");
+    p.write("app/src/beside.txt", "wrong\n");
+    p.link("app/src/linked", "../../common/shared");
+    p.edit(
+        "app/src/main.rs",
+        "{} {}\", part::PART",
+        "{}{} {}\", include!(\"linked/words.rs\"), part::PART",
+    );
+    app.build("a file beside a linked directory")
+        .builds(["app", "library"]);
+    app.change("a file beside a linked directory changed", |p| {
+        p.write("common/beside.txt", "beside-2\n");
+    })
+    .builds(["app"]);
+    app.change("a file that only a reader of the path would take", |p| {
+        p.write("app/src/beside.txt", "wrong-2\n");
+    })
+    .builds([]);
+}
+
 #[test]
 fn branches() {
     let env = Env::new();

@@ -154,7 +154,7 @@ fn parts(
     }
     let held = held_by_programs(used);
     parts.extend(held.into_iter().filter_map(|held| {
-        let (name, digest) = held.key_part()?;
+        let (name, digest) = held.key_part(context)?;
         Some(DependencyPart {
             name: name.to_owned(),
             digest,

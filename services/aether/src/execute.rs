@@ -9,6 +9,7 @@ use vx_core::action::{Exit, Watch};
 use vx_core::error::{ServiceError, ServiceResult};
 use vx_core::key::RecordName;
 use vx_core::readset::{ReadSet, TakenIn};
+use vx_core::service::MAX_RECORD;
 use vx_core::{ActionResult, Digest};
 
 use crate::afterwards::{self, Afterwards};
@@ -18,6 +19,7 @@ use crate::dependency::{self, Finished, Used};
 use crate::given::{Given, LostTree};
 use crate::graph::Need;
 use crate::inflight::Progress;
+use crate::moved;
 use crate::once::{self, Ran};
 use crate::own_directory;
 use crate::payload::Payload;
@@ -177,14 +179,20 @@ async fn attempt_until_settled(
         .and(taken_by_programs(context, job.unit, &job.used));
     let mut again: Vec<String> = Vec::new();
     let mut changed_before = false;
+    let mut closely = false;
     let (finished, set, why) = loop {
         attempt += 1;
-        let prepared =
+        let mut prepared =
             match spec::prepare(context, session, job.unit, &job.used, &learned, taken).await {
                 Ok(prepared) => prepared,
                 Err(SourceError::Store(error)) => return Err(error),
                 Err(error) => return Ok(ExecutionEnd::Broken(error.to_string())),
             };
+        // A plain compile is watched where there is reason to.
+        let plainly = prepared.spec.watch == Watch::Checkout && !closely;
+        if plainly {
+            prepared.spec.watch = Watch::Nothing;
+        }
         let started_ns = coarse_now_ns();
         let ran = match once::run(job, session, &prepared, progress).await? {
             Ok(ran) => ran,
@@ -242,6 +250,16 @@ async fn attempt_until_settled(
             .retain(|name| !prepared.given.contains(name) || is_soft(name));
         set = set.canonical();
         set.taken = taken;
+        if plainly
+            && attempt < MAX_ATTEMPTS
+            && let Some(directory) = moved::since(&context.places, &set, started_ns)
+        {
+            // Its files may have been others: what they are is only known by watching.
+            closely = true;
+            again.push(format!("{} changed while it ran", directory.display()));
+            until_after(coarse_now_ns()).await;
+            continue;
+        }
         let dependencies = dependency::key_parts(context, job.unit, &job.used);
         let given = match Given::of(context, job.unit, &job.used).await? {
             Ok(given) => given,
@@ -402,6 +420,13 @@ async fn publish(
         .as_ref()
         .ok_or_else(|| ServiceError::failed("an execution without key parts"))?;
     let key = parts.key();
+    let record = postcard::to_stdvec(set).expect("plain values always encode");
+    if record.len() > MAX_RECORD {
+        return Ok(ExecutionEnd::Unpublished {
+            finished: Arc::new(finished),
+            why: "it read more than can be kept".to_owned(),
+        });
+    }
     let results = session.results();
     let standing = match results.publish(key, finished.result.clone()).await {
         Err(ServiceError::Unaccepted(why)) => {
@@ -413,7 +438,6 @@ async fn publish(
         published => published?,
     };
     let name = RecordName::from(job.context.graph.statics[job.unit]);
-    let record = postcard::to_stdvec(set).expect("plain values always encode");
     results.record(name, Bytes::from(record)).await?;
     if let Some(payload) = Payload::decode(&standing.payload) {
         finished.payload = payload;

@@ -27,6 +27,7 @@ mod inflight;
 mod inputs;
 mod keys;
 mod memo;
+mod moved;
 mod narrate;
 mod observe;
 mod offline;

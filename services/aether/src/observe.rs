@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use rustix::io::Errno;
 use serde::Serialize;
 use vx_core::RelPath;
 use vx_core::digest::Digest;
@@ -107,19 +108,16 @@ pub(crate) fn observe(cache: &StatCache, places: &Places, read: &Read) -> io::Re
         ReadKind::Metadata => eye.metadata(&path),
         ReadKind::Link => eye.link(&path),
     };
-    let everything = places.shows_everything();
     match observed {
-        // Actions that are not isolated look where they may not, and find out so too.
-        Err(error) if everything && error.kind() == io::ErrorKind::PermissionDenied => {
-            Ok(Observation {
-                observed: match fs::symlink_metadata(&path) {
-                    Ok(_) => Observed::Kind(UNREADABLE.to_owned()),
-                    Err(_) => Observed::Absent,
-                },
-                newest_ns: eye.newest_ns,
-                own_ns: eye.own_ns,
-            })
-        }
+        // Actions look where they may not, and find out so too.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(Observation {
+            observed: match fs::symlink_metadata(&path) {
+                Ok(_) => Observed::Kind(UNREADABLE.to_owned()),
+                Err(_) => Observed::Absent,
+            },
+            newest_ns: eye.newest_ns,
+            own_ns: eye.own_ns,
+        }),
         Ok(observed) => Ok(Observation {
             observed,
             newest_ns: eye.newest_ns,
@@ -150,7 +148,7 @@ enum Below {
 impl Eye<'_> {
     /// Takes in the stamp of what a read leads to.
     fn stamped(&mut self, stamp: &Stamp) {
-        self.own_ns = Some(stamp.newest_ns());
+        self.own_ns = Some(stamp.later_ns());
         self.newest_ns = self.newest_ns.max(stamp.newest_ns());
     }
 
@@ -274,7 +272,15 @@ impl Eye<'_> {
         self.newest_ns = self
             .newest_ns
             .max(Stamp::of(&fs::metadata(directory)?).newest_ns());
-        for entry in fs::read_dir(directory)? {
+        let listed = match fs::read_dir(directory) {
+            // An action can't look into it either.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                entries.push((format!("{prefix}/"), Below::Special));
+                return Ok(());
+            }
+            listed => listed?,
+        };
+        for entry in listed {
             let entry = entry?;
             let path = entry.path();
             if self.is_hidden(&path) {
@@ -299,7 +305,15 @@ impl Eye<'_> {
             } else if kind.is_file() {
                 use std::os::unix::fs::PermissionsExt;
                 // A file that went between the listing and now counts as never there.
-                if let Some((digest, stamp)) = present(self.cache.digest(&path))? {
+                let digest = match self.cache.digest(&path) {
+                    Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                        entries.push((prefix.clone(), Below::Special));
+                        prefix.truncate(length);
+                        continue;
+                    }
+                    digest => present(digest)?,
+                };
+                if let Some((digest, stamp)) = digest {
                     self.newest_ns = self.newest_ns.max(stamp.newest_ns());
                     let executable = entry.metadata()?.permissions().mode() & 0o100 != 0;
                     entries.push((prefix.clone(), Below::File(digest, executable)));
@@ -324,17 +338,17 @@ impl Eye<'_> {
     }
 }
 
+/// Whether a path leads to nothing, be it for a link that leads to itself or for a name that is
+/// longer than names are.
+fn leads_nowhere(error: &io::Error) -> bool {
+    const NOWHERE: [Errno; 4] = [Errno::NOENT, Errno::NOTDIR, Errno::LOOP, Errno::NAMETOOLONG];
+    Errno::from_io_error(error).is_some_and(|errno| NOWHERE.contains(&errno))
+}
+
 fn present<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     match result {
         Ok(value) => Ok(Some(value)),
-        Err(error)
-            if matches!(
-                error.kind(),
-                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
-            ) =>
-        {
-            Ok(None)
-        }
+        Err(error) if leads_nowhere(&error) => Ok(None),
         Err(error) => Err(error),
     }
 }
@@ -376,6 +390,24 @@ mod tests {
             see(root, ReadKind::Content, "a"),
             Observed::Content(Digest::of(b"2"))
         );
+    }
+
+    #[test]
+    fn what_leads_nowhere_is_absent() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path();
+        std::os::unix::fs::symlink("loop", root.join("loop")).unwrap();
+        let long = "a".repeat(300);
+        for path in ["loop", "loop/x", &long] {
+            assert_eq!(see(root, ReadKind::Content, path), Observed::Absent);
+            assert_eq!(see(root, ReadKind::Metadata, path), Observed::Absent);
+        }
+        let link = Observed::Link("loop".to_owned());
+        assert_eq!(see(root, ReadKind::Link, "loop"), link);
+        // And a tree with it can be told from one without.
+        let with = see(root, ReadKind::Tree, "");
+        fs::remove_file(root.join("loop")).unwrap();
+        assert_ne!(see(root, ReadKind::Tree, ""), with);
     }
 
     #[test]

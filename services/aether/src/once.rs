@@ -123,7 +123,11 @@ impl Left<'_> {
             }
         };
         let counts = |output: &str| output != "stderr" && output != "stdout" && output != name;
-        let mut set = readsets::of_compile(Root::of(&self.prepared.spec), &dep_info);
+        let root = Root::of(&self.prepared.spec);
+        let mut set = readsets::of_compile(root, &dep_info);
+        if self.prepared.spec.checkout.is_some() && self.trace.is_none() {
+            readsets::add_modules(&mut set, root, &dep_info);
+        }
         if let Some(trace) = &self.trace {
             match self.prepared.spec.watch {
                 Watch::Nothing => {}

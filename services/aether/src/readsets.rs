@@ -4,6 +4,8 @@
 //! well. Reads of immutable packages and of other actions' outputs are left out: their
 //! identities enter the key by themselves.
 
+use std::path::Path;
+
 use vx_core::places::{self, below};
 use vx_core::readset::{Observed, Read, ReadKind, ReadPlace, ReadSet, Seen, Trace};
 use vx_core::{ActionSpec, RelPath};
@@ -20,6 +22,8 @@ pub(crate) struct Root<'a> {
     pub(crate) cwd: &'a str,
     /// Places outside of [`places::ROOT`] that hold inputs.
     pub(crate) inputs: &'a [String],
+    /// The checkout on the host.
+    pub(crate) host: &'a Path,
     /// Whether the root is its own, in which `/tmp` is its own too.
     pub(crate) isolated: bool,
 }
@@ -31,6 +35,7 @@ impl<'a> Root<'a> {
         Self {
             checkout: checkout.map_or(places::CHECKOUT, |checkout| &checkout.at),
             cwd: &spec.cwd,
+            host: Path::new(checkout.map_or("", |checkout| &checkout.host)),
             inputs: &spec.real_places,
             isolated: spec.base.is_empty(),
         }
@@ -78,6 +83,30 @@ pub(crate) fn add_trace(set: &mut ReadSet, trace: &Trace) {
     *set = std::mem::take(set).canonical();
 }
 
+/// Adds where a compiler that was not watched looked for modules: each has a second place, and
+/// finding both is an error. The crate's root, which is named first, has none.
+pub(crate) fn add_modules(set: &mut ReadSet, root: Root<'_>, dep_info: &DepInfo) {
+    let modules = dep_info.files.iter().skip(1);
+    let places = modules.filter_map(|file| other_module_file(&place_of(root, file)?));
+    set.reads.extend(places.map(|place| Read {
+        place,
+        kind: ReadKind::Existence,
+    }));
+    *set = std::mem::take(set).canonical();
+}
+
+fn other_module_file(place: &ReadPlace) -> Option<ReadPlace> {
+    let ReadPlace::Checkout(path) = place else {
+        return None;
+    };
+    let text = path.as_str();
+    let other = match text.strip_suffix("/mod.rs") {
+        Some(directory) => format!("{directory}.rs"),
+        None => format!("{}/mod.rs", text.strip_suffix(".rs")?),
+    };
+    RelPath::new(other).ok().map(ReadPlace::Checkout)
+}
+
 /// Adds what a compiler looked for and did not find, such as the other file that a module could
 /// be in. What it found it names itself, and nothing else about that counts.
 pub(crate) fn add_missing(set: &mut ReadSet, trace: &Trace) {
@@ -122,31 +151,63 @@ pub(crate) fn agree(seen: &Seen, observation: &Observation, started_ns: i128) ->
     }
 }
 
-/// `path` as seen from `cwd`, absolute and without `.` and `..`.
+/// `path` as seen from the working directory, absolute and without `.` and `..`.
 ///
-/// Links are not followed: what a link leads to is observed through it.
-fn resolve(cwd: &str, path: &str) -> String {
+/// Links are not followed, as what a link leads to is observed through it; but for those before a
+/// `..`, which is meant from where they lead.
+fn resolve(root: Root<'_>, path: &str) -> String {
     let joined = if path.starts_with('/') {
         path.to_owned()
     } else {
-        format!("{cwd}/{path}")
+        format!("{}/{path}", root.cwd)
     };
-    let mut parts: Vec<&str> = Vec::new();
+    let mut whole = String::with_capacity(joined.len());
     for part in joined.split('/') {
         match part {
             "" | "." => {}
             ".." => {
-                parts.pop();
+                if let Some(followed) = followed(root, &whole) {
+                    whole = followed;
+                }
+                whole.truncate(whole.rfind('/').unwrap_or(0));
             }
-            _ => parts.push(part),
+            _ => {
+                whole.push('/');
+                whole.push_str(part);
+            }
         }
     }
-    format!("/{}", parts.join("/"))
+    if whole.is_empty() {
+        whole.push('/');
+    }
+    whole
+}
+
+/// Where a directory of the action's root lies, links followed, by its path in the root; `None`
+/// where that is the same, or can't be told.
+fn followed(root: Root<'_>, path: &str) -> Option<String> {
+    let on_host = match below(path, root.checkout) {
+        Some(inside) => root.host.join(inside),
+        // What lies below vx's own places is given, with no links that lead elsewhere.
+        None if below(path, places::ROOT).is_some() => return None,
+        None => Path::new(path).to_owned(),
+    };
+    let real = std::fs::canonicalize(&on_host).ok()?;
+    if real == on_host {
+        return None;
+    }
+    let checkout = std::fs::canonicalize(root.host).ok();
+    let inside = checkout.and_then(|checkout| real.strip_prefix(checkout).ok().map(Path::to_owned));
+    match inside {
+        Some(inside) if inside.as_os_str().is_empty() => Some(root.checkout.to_owned()),
+        Some(inside) => Some(format!("{}/{}", root.checkout, inside.to_str()?)),
+        None => real.to_str().map(str::to_owned),
+    }
 }
 
 /// Where a path that an action names is to be observed; `None` for what enters the key otherwise.
 fn place_of(root: Root<'_>, path: &str) -> Option<ReadPlace> {
-    let path = resolve(root.cwd, path);
+    let path = resolve(root, path);
     let lies_in = |place: &str| below(&path, place).is_some();
     if root.inputs.iter().any(|place| lies_in(place)) {
         return None;
@@ -175,6 +236,7 @@ mod tests {
         Root {
             checkout: "/vx/ws",
             cwd,
+            host: Path::new("/nowhere"),
             inputs,
             isolated: true,
         }
@@ -219,6 +281,42 @@ mod tests {
         );
         assert_eq!(place_of("/vx/registry/a/b/c.rs"), None);
         assert_eq!(place_of("/vx/ws"), Some(checkout("")));
+    }
+
+    #[test]
+    fn modules_have_a_second_place() {
+        let root = root("/vx/ws", &[]);
+        let dep_info = DepInfo {
+            files: ["src/main.rs", "src/a.rs", "src/b/mod.rs", "notes.txt"]
+                .map(str::to_owned)
+                .to_vec(),
+            env: Vec::new(),
+        };
+        let mut set = ReadSet::default();
+        add_modules(&mut set, root, &dep_info);
+        let places: Vec<_> = set.reads.iter().map(|read| read.place.clone()).collect();
+        assert_eq!(places, [checkout("src/a/mod.rs"), checkout("src/b.rs")]);
+    }
+
+    #[test]
+    fn parents_are_those_of_what_a_link_leads_to() {
+        let directory = tempfile::tempdir().unwrap();
+        let host = std::fs::canonicalize(directory.path()).unwrap();
+        std::fs::create_dir_all(host.join("common/src")).unwrap();
+        std::fs::create_dir_all(host.join("a")).unwrap();
+        std::os::unix::fs::symlink("../common/src", host.join("a/src")).unwrap();
+        let root = Root {
+            host: &host,
+            ..root("/vx/ws/a", &[])
+        };
+        let found = |path: &str| place_of(root, path);
+        assert_eq!(
+            found("src/../README.md"),
+            Some(checkout("common/README.md"))
+        );
+        assert_eq!(found("src/lib.rs"), Some(checkout("a/src/lib.rs")));
+        assert_eq!(found("../b/../x"), Some(checkout("x")));
+        assert_eq!(found("src/../../y"), Some(checkout("y")));
     }
 
     #[test]

@@ -109,14 +109,32 @@ pub(crate) enum Held {
 
 impl Held {
     /// What stands for it in the key of an action that runs the program.
-    pub(crate) fn key_part(&self) -> Option<(&str, Digest)> {
+    ///
+    /// A package is what it is now, whatever it was when the program was built.
+    pub(crate) fn key_part(&self, context: &BuildContext) -> Option<(&str, Digest)> {
         match self {
             // What is looked at there is traced.
             Self::Checkout => None,
-            Self::Package { at, identity, .. } => Some((at, *identity)),
+            Self::Package {
+                place,
+                at,
+                identity,
+            } => Some((at, identity_now(context, place).unwrap_or(*identity))),
             Self::OutDir { at, tree } => Some((at, *tree)),
         }
     }
+}
+
+/// The identity of the plan's package at a fixed place.
+fn identity_now(context: &BuildContext, place: &str) -> Option<Digest> {
+    let mut packages = 0..context.plan.packages.len();
+    packages.find_map(|index| {
+        let root = &context.plan.packages[index].root;
+        let found = package_place(root).filter(|found| found == place)?;
+        let identity = identities::package(&context.plan, index, &context.identities)?;
+        debug_assert_eq!(found, identity.0);
+        Some(identity.1)
+    })
 }
 
 /// What a compile at these places holds, with what it links.

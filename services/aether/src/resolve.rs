@@ -104,7 +104,7 @@ pub(crate) async fn resolve(
         }
         resolutions.push(match hit {
             Some(hit) => Resolution::Hit(hit),
-            None => Resolution::Miss(miss(context, *unit, used, &sets, predicted)?),
+            None => Resolution::Miss(miss(context, *unit, used, &sets, predicted)),
         });
     }
     Ok(resolutions)
@@ -184,15 +184,15 @@ fn miss(
     used: &[(Need, Used)],
     sets: &[ReadSet],
     predicted: Option<KeyParts>,
-) -> ServiceResult<Miss> {
+) -> Miss {
     let expected = match &predicted {
         Some(parts) => parts.key().0,
         // Nothing is known of what it reads: in two checkouts whose package differs in
         // anything at all it is taken for two actions.
-        None => tokio::task::block_in_place(|| package_content(context, unit))?,
+        None => tokio::task::block_in_place(|| package_content(context, unit)),
     };
     let dependencies = dependency::whole_parts(context, used);
-    Ok(Miss {
+    Miss {
         env_names: sets
             .iter()
             .flat_map(|set| set.env.iter().cloned())
@@ -205,22 +205,22 @@ fn miss(
             "vx fingerprint 1",
             &(context.graph.statics[unit], &dependencies, expected),
         ),
-    })
+    }
 }
 
-fn package_content(context: &BuildContext, unit: usize) -> ServiceResult<Digest> {
+fn package_content(context: &BuildContext, unit: usize) -> Digest {
     use vx_core::readset::{Read, ReadKind, ReadPlace};
     let package = &context.plan.packages[context.plan.units[unit].package];
     let vx_plan::PackageRoot::Checkout { dir } = &package.root else {
-        return Ok(Digest::of(b""));
+        return Digest::of(b"");
     };
-    let dir = vx_core::RelPath::new(dir.clone())
-        .map_err(|error| ServiceError::Failed(error.to_string()))?;
-    let read = Read {
-        place: ReadPlace::Checkout(dir),
-        kind: ReadKind::Tree,
-    };
-    let seen = crate::observe::observe(&context.shared.stat_cache, &context.places, &read)
-        .map_err(ServiceError::failed)?;
-    Ok(Digest::of_value("vx package content 1", &seen.observed))
+    let seen = vx_core::RelPath::new(dir.clone()).ok().and_then(|dir| {
+        let read = Read {
+            place: ReadPlace::Checkout(dir),
+            kind: ReadKind::Tree,
+        };
+        // What can't be observed tells no checkout from another; the look-up after does.
+        crate::observe::observe(&context.shared.stat_cache, &context.places, &read).ok()
+    });
+    Digest::of_value("vx package content 1", &seen.map(|seen| seen.observed))
 }

@@ -287,8 +287,8 @@ fn collect(context: &BuildContext, unit: usize) -> Collect {
     }
 }
 
-/// What of a unit's looks at paths is to be known. A plain compile of the checkout is watched for
-/// where it looked in vain, and for when what it read was there; one of an immutable package
+/// What of a unit's looks at paths is to be known. A plain compile of the checkout can be watched
+/// for where it looked in vain, and for when what it read was there; one of an immutable package
 /// reads what is given by digest.
 fn watch(context: &BuildContext, unit: usize, inputs: &CompileInputs) -> Watch {
     let plan = &context.plan;

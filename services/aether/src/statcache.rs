@@ -20,6 +20,9 @@ use vx_core::{Digest, Hasher};
 /// here stamp with at best a jiffy (10 ms at 100 Hz); some network ones with more.
 const SETTLED_NS: i128 = 50_000_000;
 
+/// How far a file's stamp may be ahead of the clock that is read: files are stamped by a finer one.
+const AHEAD_NS: i128 = 1_000_000_000;
+
 /// The most files remembered; past it the cache starts over, which costs time alone.
 const MAX_ENTRIES: usize = 400_000;
 
@@ -48,9 +51,25 @@ impl Stamp {
         }
     }
 
-    /// The later of both times, in nanoseconds since the epoch.
-    pub(crate) fn newest_ns(&self) -> i128 {
+    /// The later of both times as they are, in nanoseconds since the epoch.
+    pub(crate) fn later_ns(&self) -> i128 {
         self.modified_ns.max(self.changed_ns)
+    }
+
+    /// When the file was changed last, as far as its times tell, in nanoseconds since the epoch.
+    ///
+    /// A time that is yet to come says nothing of that: an archive brought it, or the clock was
+    /// set back since.
+    pub(crate) fn newest_ns(&self) -> i128 {
+        let latest = coarse_now_ns() + AHEAD_NS;
+        let times = [self.modified_ns, self.changed_ns];
+        let past = times.into_iter().filter(|time| *time <= latest);
+        past.max().unwrap_or(i128::MIN)
+    }
+
+    /// When the file, or anything about it, was changed last: programs can't set this time.
+    pub(crate) fn changed_ns(&self) -> i128 {
+        self.changed_ns
     }
 }
 
@@ -220,6 +239,20 @@ mod tests {
         let (second, _) = cache.digest(&path).unwrap();
         assert_ne!(first, second);
         assert_eq!(second, Digest::of(b"two"));
+    }
+
+    #[test]
+    fn a_time_that_is_yet_to_come_is_none() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("f");
+        std::fs::write(&path, "one").unwrap();
+        let far = std::time::SystemTime::now() + std::time::Duration::from_secs(1 << 20);
+        let file = File::options().write(true).open(&path).unwrap();
+        file.set_modified(far).unwrap();
+        let stamp = Stamp::of(&std::fs::metadata(&path).unwrap());
+        assert!(stamp.newest_ns() <= coarse_now_ns() + AHEAD_NS);
+        assert!(stamp.later_ns() > coarse_now_ns() + AHEAD_NS);
+        assert_eq!(stamp.newest_ns(), stamp.changed_ns());
     }
 
     #[test]
