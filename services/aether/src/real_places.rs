@@ -287,13 +287,13 @@ pub(crate) fn is_local(root: &PackageRoot) -> bool {
     matches!(root, PackageRoot::Checkout { .. })
 }
 
-/// Whether a unit's action sees the checkout: that its package is part of, or that tools lie in
-/// which it is to start.
+/// Whether a unit's action sees the checkout: that its package is part of, or that something
+/// lies in which its settings name.
 pub(crate) fn sees_checkout(context: &BuildContext, unit: usize) -> bool {
     let plan = &context.plan;
-    let tools = vx_plan::tools(plan, unit);
-    let in_checkout = |tool: &&str| places::below(tool, places::CHECKOUT).is_some();
-    is_local(&plan.packages[plan.units[unit].package].root) || tools.iter().any(in_checkout)
+    let named = vx_plan::named_paths(plan, unit);
+    let in_checkout = |path: &&str| places::below(path, places::CHECKOUT).is_some();
+    is_local(&plan.packages[plan.units[unit].package].root) || named.iter().any(in_checkout)
 }
 
 /// The run of a compile's own build script, unless the configuration stands in its place.

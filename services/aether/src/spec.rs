@@ -96,7 +96,7 @@ pub(crate) async fn prepare(
     }
 
     let local = is_local(&package.root);
-    let tools = vx_plan::tools(plan, unit);
+    let named = vx_plan::named_paths(plan, unit);
     let (looks_for, markers) = markers(context, unit, taken).into_iter().unzip();
     let unisolated = context.unisolated();
     let trees = trees(context, unit, used, &real, &held);
@@ -106,12 +106,12 @@ pub(crate) async fn prepare(
             .paths
             .extend(context.places.repository.iter().cloned());
     }
-    let of_host = tools
+    let of_host = named
         .iter()
-        .filter(|tool| places::below(tool, places::ROOT).is_none());
+        .filter(|path| places::below(path, places::ROOT).is_none());
     declared
         .paths
-        .extend(of_host.map(|tool| (*tool).to_owned()));
+        .extend(of_host.map(|path| (*path).to_owned()));
     let spec = ActionSpec {
         label: format!(
             "{} {} ({})",
@@ -297,6 +297,7 @@ fn watch(context: &BuildContext, unit: usize, inputs: &CompileInputs) -> Watch {
     if context.unisolated().is_some()
         || runs_foreign_code(plan, unit)
         || vx_plan::is_wrapped(plan, unit)
+        || vx_plan::flags_read_files(plan, unit)
         || bundles(inputs)
     {
         Watch::Everything

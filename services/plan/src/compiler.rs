@@ -120,18 +120,6 @@ fn is_rustup(program: &Path) -> bool {
     beside.is_some() && beside == size(&real)
 }
 
-/// Programs outside of the toolchain that a unit's action is told to start: absolute paths.
-pub fn tools(plan: &Plan, unit: usize) -> Vec<&str> {
-    let this = &plan.units[unit];
-    let linker = plan.platform(this).linker.as_ref();
-    let links = this.mode == Mode::RunBuildScript || this.links();
-    let tools = plan.compiler.others().chain(linker.filter(|_| links));
-    tools
-        .map(String::as_str)
-        .filter(|tool| tool.starts_with('/'))
-        .collect()
-}
-
 /// Whether something else than the toolchain's own compiler runs a unit's compile.
 pub fn is_wrapped(plan: &Plan, unit: usize) -> bool {
     let this = &plan.units[unit];
