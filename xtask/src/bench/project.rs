@@ -122,7 +122,6 @@ impl Bench {
                 let checkout = self.checkout("cold")?;
                 self.tools[index].forget()?;
                 taken.push(self.tools[index].build(&checkout)?);
-                fs::remove_dir_all(&checkout)?;
             }
         }
         Ok(Row {
@@ -158,7 +157,6 @@ impl Bench {
                     self.tools[index].stop()?;
                 }
                 taken.push(self.tools[index].build(&checkout)?);
-                fs::remove_dir_all(&checkout)?;
             }
         }
         let cargo = cold.tools.first().map(|timing| timing.summary.median);
