@@ -157,6 +157,7 @@ impl Bench {
                     self.tools[index].stop()?;
                 }
                 taken.push(self.tools[index].build(&checkout)?);
+                fs::remove_dir_all(&checkout)?;
             }
         }
         let cargo = cold.tools.first().map(|timing| timing.summary.median);

@@ -118,6 +118,8 @@ impl Tool {
             }
             _ => self.cargo(checkout),
         };
+        // Nobody is to wait for what another one wrote before.
+        workspace::run(&mut workspace::program("sync"))?;
         let start = Instant::now();
         workspace::run(&mut command)
             .with_context(|| format!("{} could not build", self.kind.name()))?;
