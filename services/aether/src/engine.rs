@@ -22,6 +22,7 @@ use crate::prepare::{self, PrepareError, Prepared, Preparer};
 use crate::report::{self, Report, SCHEMA};
 use crate::schedule::{EngineFault, Scheduler};
 use crate::session::{Session, Sessions, Transfer};
+use crate::statcache::{coarse_now_ns, until_after};
 use crate::verify;
 
 /// Builds; shared by all requests.
@@ -123,11 +124,12 @@ impl Engine {
         if let Some(bare) = session.bare() {
             let text = bare.warning(&session.store_endpoint());
             teller.message(MessageLevel::Warning, text).await?;
-            // There before any action looks, so that it is the same for the next build's.
-            if let Err(error) = report::project_directory(&prepared.workspace.root) {
-                let text = format!(".vx can't be made in the workspace: {error}");
-                return Ok(ended(BuildFailure::Engine(text), started));
-            }
+        }
+        if let Err(error) = make_directory(&prepared.workspace.root).await
+            && session.bare().is_some()
+        {
+            let text = format!(".vx can't be made in the workspace: {error}");
+            return Ok(ended(BuildFailure::Engine(text), started));
         }
         teller
             .tell(BuildEvent::Planned {
@@ -291,6 +293,17 @@ impl Engine {
             }
         }
     }
+}
+
+/// Makes `.vx` before any action looks, so that what is around it is the same for the next
+/// build's, and does not change while one of them runs.
+async fn make_directory(workspace: &Path) -> std::io::Result<()> {
+    let there = workspace.join(".vx").is_dir();
+    tokio::task::block_in_place(|| report::project_directory(workspace))?;
+    if !there {
+        until_after(coarse_now_ns()).await;
+    }
+    Ok(())
 }
 
 /// What a build left for the user.
