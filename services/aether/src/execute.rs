@@ -250,16 +250,6 @@ async fn attempt_until_settled(
             .retain(|name| !prepared.given.contains(name) || is_soft(name));
         set = set.canonical();
         set.taken = taken;
-        if plainly
-            && attempt < MAX_ATTEMPTS
-            && let Some(directory) = moved::since(&context.places, &set, started_ns)
-        {
-            // Its files may have been others: what they are is only known by watching.
-            closely = true;
-            again.push(format!("{} changed while it ran", directory.display()));
-            until_after(coarse_now_ns()).await;
-            continue;
-        }
         let dependencies = dependency::key_parts(context, job.unit, &job.used);
         let given = match Given::of(context, job.unit, &job.used).await? {
             Ok(given) => given,
@@ -279,7 +269,17 @@ async fn attempt_until_settled(
             ran.trace.as_ref(),
             started_ns,
         )?;
-        let unsettled = if newest_ns >= started_ns {
+        // After the look, which takes what lies in a directory for what did.
+        let moved = if plainly {
+            tokio::task::block_in_place(|| moved::since(&context.places, &set, started_ns))
+        } else {
+            None
+        };
+        // Its files may have been others: what they were is only known by watching.
+        closely |= moved.is_some();
+        let unsettled = if let Some(directory) = &moved {
+            Some(format!("{} changed while it ran", directory.display()))
+        } else if newest_ns >= started_ns {
             let newest = newest.unwrap_or_default();
             Some(format!("{} changed while it ran", newest.display()))
         } else {
@@ -290,7 +290,8 @@ async fn attempt_until_settled(
         {
             tracing::info!(label = prepared.spec.label, why, "an action runs again");
             again.push(why.clone());
-            until_after(newest_ns).await;
+            let now_ns = coarse_now_ns();
+            until_after(if moved.is_some() { now_ns } else { newest_ns }).await;
             continue;
         }
         // What it made of its own inputs may be what it makes of them again. Once is enough to

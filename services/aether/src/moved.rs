@@ -3,66 +3,100 @@
 //! Files in them are as old as they were, so their own times do not show it; the directory's
 //! does.
 
-use std::collections::BTreeSet;
+use std::collections::{HashSet, VecDeque};
+use std::ffi::OsString;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use vx_core::readset::{ReadPlace, ReadSet};
 
 use crate::observe::Places;
 use crate::statcache::Stamp;
 
-/// A directory on the way to something that was read in the checkout, in which anything was made,
-/// removed or moved since `started_ns`, or which was moved itself.
+/// How many links are followed on the way to one file, as the kernel does.
+const LINKS: usize = 40;
+
+/// A directory or a link on the way to something that was read in the checkout, in which anything
+/// was made, removed or moved since `started_ns`, or which was moved itself.
 pub(crate) fn since(places: &Places, set: &ReadSet, started_ns: i128) -> Option<PathBuf> {
-    let mut looked_at = BTreeSet::new();
-    let reads = set.reads.iter().filter_map(|read| match &read.place {
+    let mut ways = Ways {
+        // Links may name it by either.
+        checkouts: [
+            Some(places.checkout.clone()),
+            fs::canonicalize(&places.checkout).ok(),
+        ],
+        started_ns,
+        looked_at: HashSet::new(),
+    };
+    let mut reads = set.reads.iter().filter_map(|read| match &read.place {
         ReadPlace::Checkout(path) => Some(path.under(&places.checkout)),
         _ => None,
     });
-    for path in reads {
-        let mut links = false;
-        for way in ways(&path, &places.checkout) {
-            if !looked_at.insert(way.to_owned()) {
-                continue;
-            }
-            // What went is noticed with what was read in it.
-            let Ok(found) = fs::symlink_metadata(way) else {
-                continue;
-            };
-            links |= found.is_symlink();
-            if Stamp::of(&found).changed_ns() >= started_ns {
-                return Some(way.to_owned());
-            }
-        }
-        let real = if links {
-            fs::canonicalize(&path).ok()
-        } else {
-            None
-        };
-        let real = real
-            .as_deref()
-            .into_iter()
-            .flat_map(Path::ancestors)
-            .skip(1);
-        let changed = real
-            .filter(|way| looked_at.insert((*way).to_owned()))
-            .take_while(|way| way.parent().is_some())
-            .find(|way| {
-                fs::symlink_metadata(way)
-                    .is_ok_and(|found| Stamp::of(&found).changed_ns() >= started_ns)
-            });
-        if let Some(changed) = changed {
-            return Some(changed.to_owned());
-        }
-    }
-    None
+    reads.find_map(|path| ways.changed(&path))
 }
 
-/// The directories from a file up to the checkout's own.
-fn ways<'p>(path: &'p Path, checkout: &'p Path) -> impl Iterator<Item = &'p Path> {
-    let ancestors = path.ancestors().skip(1);
-    ancestors.take_while(move |way| way.starts_with(checkout))
+/// Every way that was gone.
+struct Ways {
+    checkouts: [Option<PathBuf>; 2],
+    started_ns: i128,
+    looked_at: HashSet<PathBuf>,
+}
+
+impl Ways {
+    /// Goes the way to a path through all links, to the first thing on it that changed.
+    fn changed(&mut self, path: &Path) -> Option<PathBuf> {
+        let mut here = PathBuf::from("/");
+        let mut ahead = steps(path);
+        let mut links = 0;
+        while let Some(step) = ahead.pop_front() {
+            let Some(name) = step else {
+                here.pop();
+                continue;
+            };
+            here.push(name);
+            // What went is noticed with what was read in it.
+            let found = fs::symlink_metadata(&here).ok()?;
+            let counts = found.is_dir() || found.is_symlink();
+            if counts && self.is_inside(&here) && self.looked_at.insert(here.clone()) {
+                let changed = Stamp::of(&found).changed_ns() >= self.started_ns;
+                if changed {
+                    return Some(here);
+                }
+            }
+            if found.is_symlink() {
+                links += 1;
+                if links > LINKS {
+                    return None;
+                }
+                let target = fs::read_link(&here).ok()?;
+                if target.is_absolute() {
+                    here = PathBuf::from("/");
+                } else {
+                    here.pop();
+                }
+                for step in steps(&target).into_iter().rev() {
+                    ahead.push_front(step);
+                }
+            }
+        }
+        None
+    }
+
+    /// Directories above the checkout change all the time, and an action does not see them.
+    fn is_inside(&self, path: &Path) -> bool {
+        let mut checkouts = self.checkouts.iter().flatten();
+        checkouts.any(|checkout| path.starts_with(checkout))
+    }
+}
+
+/// The names on a way; `None` for one back.
+fn steps(path: &Path) -> VecDeque<Option<OsString>> {
+    let steps = path.components().filter_map(|component| match component {
+        Component::Normal(name) => Some(Some(name.to_owned())),
+        Component::ParentDir => Some(None),
+        Component::RootDir | Component::CurDir | Component::Prefix(_) => None,
+    });
+    steps.collect()
 }
 
 #[cfg(test)]
@@ -73,6 +107,31 @@ mod tests {
     use super::*;
     use crate::statcache::{coarse_now_ns, until_after};
 
+    fn places(root: &Path) -> Places {
+        Places {
+            checkout: root.to_owned(),
+            cargo_home: root.join("none"),
+            sysroot: root.join("none"),
+            hidden: Vec::new(),
+            repository: Vec::new(),
+            sight: None,
+        }
+    }
+
+    fn read(path: &str) -> Read {
+        Read {
+            place: ReadPlace::Checkout(RelPath::new(path).unwrap()),
+            kind: ReadKind::Content,
+        }
+    }
+
+    /// A time after all that was done before.
+    async fn settled() -> i128 {
+        until_after(coarse_now_ns()).await;
+        until_after(coarse_now_ns()).await;
+        coarse_now_ns()
+    }
+
     #[tokio::test]
     async fn only_directories_that_changed_since_count() {
         let directory = tempfile::tempdir().unwrap();
@@ -82,26 +141,10 @@ mod tests {
             fs::write(root.join(path).join("mod.rs"), path).unwrap();
         }
         std::os::unix::fs::symlink("../linked", root.join("src/link")).unwrap();
-        let places = Places {
-            checkout: root.clone(),
-            cargo_home: root.join("none"),
-            sysroot: root.join("none"),
-            hidden: Vec::new(),
-            repository: Vec::new(),
-            sight: None,
-        };
-        let read = |path: &str| Read {
-            place: ReadPlace::Checkout(RelPath::new(path).unwrap()),
-            kind: ReadKind::Content,
-        };
+        let places = places(&root);
         let set = ReadSet {
             reads: vec![read("src/part/mod.rs"), read("src/link/mod.rs")],
             ..ReadSet::default()
-        };
-        let settled = || async {
-            until_after(coarse_now_ns()).await;
-            until_after(coarse_now_ns()).await;
-            coarse_now_ns()
         };
         let started = settled().await;
         assert_eq!(since(&places, &set, started), None);
@@ -115,5 +158,41 @@ mod tests {
         assert_eq!(since(&places, &set, started), None);
         fs::write(root.join("linked/more.rs"), "").unwrap();
         assert_eq!(since(&places, &set, started), Some(root.join("linked")));
+    }
+
+    #[tokio::test]
+    async fn links_are_followed_one_by_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = fs::canonicalize(directory.path()).unwrap();
+        for path in ["src", "a/deep", "b/deep"] {
+            fs::create_dir_all(root.join(path)).unwrap();
+        }
+        fs::write(root.join("b/deep/lib.rs"), "").unwrap();
+        let link = |target: &str, path: &str| {
+            std::os::unix::fs::symlink(target, root.join(path)).unwrap();
+        };
+        link("../a/deep/lib.rs", "src/lib.rs");
+        link(
+            root.join("b/deep/lib.rs").to_str().unwrap(),
+            "a/deep/lib.rs",
+        );
+        link("itself", "src/itself");
+        let places = places(&root);
+        let set = ReadSet {
+            reads: vec![read("src/itself/x"), read("src/lib.rs")],
+            ..ReadSet::default()
+        };
+        for moved in ["a/deep", "b/deep", "src"] {
+            let started = settled().await;
+            assert_eq!(since(&places, &set, started), None);
+            fs::rename(root.join(moved), root.join("aside")).unwrap();
+            fs::rename(root.join("aside"), root.join(moved)).unwrap();
+            let changed = since(&places, &set, started);
+            // The checkout's own directory changed as well.
+            assert!(changed.is_some(), "{moved}");
+            let started = settled().await;
+            fs::write(root.join(moved).join("more"), "").unwrap();
+            assert_eq!(since(&places, &set, started), Some(root.join(moved)));
+        }
     }
 }
