@@ -93,15 +93,23 @@ fn an_archive_that_only_flags_tell_of() {
 
     let host = Project::at(env.fresh_path("host"));
     archive(&host, 51);
+    std::fs::rename(host.join("libvxanswer.a"), host.join("libvxanswer.a.1")).unwrap();
+    host.link("libvxanswer.a", "libvxanswer.a.1");
     let path = host.path().to_owned();
     app.build("an archive elsewhere")
         .given("RUSTFLAGS", flags(&path))
         .builds(["app", "between", "outside"])
         .prints("51 between");
-    app.change("the archive elsewhere changed", |_| archive(&host, 52))
+    app.build("the same again")
         .given("RUSTFLAGS", flags(&path))
-        .builds(["app", "outside"])
-        .prints("52 between");
+        .builds([]);
+    app.change("the archive elsewhere changed", |_| {
+        host.remove("libvxanswer.a");
+        archive(&host, 52);
+    })
+    .given("RUSTFLAGS", flags(&path))
+    .builds(["app", "outside"])
+    .prints("52 between");
     app.change("the archive elsewhere went", |_| {
         host.remove("libvxanswer.a");
     })

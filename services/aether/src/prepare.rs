@@ -1,6 +1,6 @@
 //! From a request to a build that can be scheduled: where it is, its plan, its identities.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -163,7 +163,11 @@ impl Preparer {
         let packages = plan.packages.iter();
         let declared = packages.flat_map(|package| package.declared.paths.iter().cloned());
         let repository = repository(&workspace.checkout);
-        let declared = declared.chain(repository.iter().cloned()).collect();
+        let named = named_on_host(&plan);
+        let declared = declared
+            .chain(repository.iter().cloned())
+            .chain(named)
+            .collect();
         let places = Places {
             checkout: workspace.checkout.clone(),
             cargo_home: workspace.cargo_home.clone(),
@@ -374,4 +378,20 @@ fn tree(cache: &StatCache, places: &Places, path: &Path) -> Result<Digest, Prepa
             source,
         }),
     }
+}
+/// What settings name on the host, by that path and by where it really is.
+fn named_on_host(plan: &Plan) -> BTreeSet<String> {
+    let units = 0..plan.units.len();
+    let named: BTreeSet<&str> = units
+        .flat_map(|unit| vx_plan::named_paths(plan, unit))
+        .filter(|path| vx_core::places::below(path, vx_core::places::ROOT).is_none())
+        .collect();
+    let real = |path: &&str| {
+        std::fs::canonicalize(path)
+            .ok()?
+            .to_str()
+            .map(str::to_owned)
+    };
+    let real: Vec<String> = named.iter().filter_map(real).collect();
+    named.into_iter().map(str::to_owned).chain(real).collect()
 }

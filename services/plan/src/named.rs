@@ -1,5 +1,7 @@
 //! Programs and files that the user's settings name, beside those of the build itself.
 
+use vx_core::places::below;
+
 use crate::model::{Mode, Plan, Unit};
 
 /// Options that take paths and read nothing there: where the results' paths are to lead, where
@@ -14,15 +16,30 @@ const READ_NOTHING: &[&str] = &[
     "self-profile",
 ];
 
+/// Options that only a link heeds.
+const LINKING: &[&str] = &[
+    "link-arg",
+    "link-args",
+    "linker",
+    "linker-flavor",
+    "pre-link-arg",
+    "pre-link-args",
+];
+
+/// Directories that every action has in its own way: nothing can be shown in their stead.
+const TAKEN: &[&str] = &["/dev", "/etc", "/proc", "/sys"];
+
 /// Programs and files outside of the toolchain that a unit's action is told of: absolute paths,
 /// of linkers, wrappers, and what flags name.
 pub fn named_paths(plan: &Plan, unit: usize) -> Vec<&str> {
     let this = &plan.units[unit];
     let linker = plan.platform(this).linker.as_ref();
-    let links = this.mode == Mode::RunBuildScript || this.links();
-    let tools = plan.compiler.others().chain(linker.filter(|_| links));
+    let tools = plan
+        .compiler
+        .others()
+        .chain(linker.filter(|_| may_link(this)));
     let tools = tools.map(String::as_str);
-    let named = reading(flags(this)).filter_map(absolute_path);
+    let named = reading(flags(this), may_link(this)).flat_map(absolute_paths);
     let paths = tools.filter(|tool| tool.starts_with('/')).chain(named);
     paths.collect()
 }
@@ -30,12 +47,18 @@ pub fn named_paths(plan: &Plan, unit: usize) -> Vec<&str> {
 /// Whether flags have a unit's compiler read files, which it does not tell of.
 pub fn flags_read_files(plan: &Plan, unit: usize) -> bool {
     const WITHOUT_A_SLASH: [&str; 4] = ["-L", "-l", "--extern", "@"];
-    reading(flags(&plan.units[unit])).any(|flag| {
+    let this = &plan.units[unit];
+    reading(flags(this), may_link(this)).any(|flag| {
         flag.contains('/')
             || WITHOUT_A_SLASH.iter().any(|start| flag.starts_with(start))
             || flag.contains("profile-use=")
             || flag.contains("profile-sample-use=")
     })
+}
+
+/// Build scripts try compilers out, with flags that they are told.
+fn may_link(unit: &Unit) -> bool {
+    unit.mode == Mode::RunBuildScript || unit.links()
 }
 
 /// The user's own flags.
@@ -45,7 +68,7 @@ fn flags(unit: &Unit) -> impl Iterator<Item = &str> {
 }
 
 /// Those that may have something read. An option and its value can be one word or two.
-fn reading<'p>(flags: impl Iterator<Item = &'p str>) -> impl Iterator<Item = &'p str> {
+fn reading<'p>(flags: impl Iterator<Item = &'p str>, links: bool) -> impl Iterator<Item = &'p str> {
     let mut before = "";
     flags.filter(move |flag| {
         let alone = flag.starts_with("--") && !flag.contains('=');
@@ -55,24 +78,26 @@ fn reading<'p>(flags: impl Iterator<Item = &'p str>) -> impl Iterator<Item = &'p
         let option = option.strip_prefix("-C").unwrap_or(option);
         let option = option.strip_prefix("-Z").unwrap_or(option).trim_start();
         let name = option.split_once('=').map_or(option, |(name, _)| name);
-        !READ_NOTHING.contains(&name)
+        !READ_NOTHING.contains(&name) && (links || !LINKING.contains(&name))
     })
 }
 
-/// The absolute path in a flag: alone, or after what an option puts before it, such as `-L`,
-/// `-Clink-arg=-Wl,-T,` or `native=`.
-fn absolute_path(flag: &str) -> Option<&str> {
-    let words = flag.split(['=', ',', ' ', '@']);
+/// The absolute paths in a flag: alone, or after what an option puts before them, such as `-L`,
+/// `-Clink-arg=-Wl,-T,` or `native=`. Not those that nothing can be shown at.
+fn absolute_paths(flag: &str) -> impl Iterator<Item = &str> {
     let glued = |start: &str| {
         let letter = start.strip_prefix('-').unwrap_or_default().as_bytes();
-        matches!(letter, [letter] if letter.is_ascii_alphabetic())
+        start == "@" || matches!(letter, [letter] if letter.is_ascii_alphabetic())
     };
-    let mut paths = words.filter_map(|word| {
+    let words = flag.split(['=', ',', ' ']);
+    words.filter_map(move |word| {
         let (start, path) = word.split_at(word.find('/')?);
         let path = path.trim_end_matches('/');
-        ((start.is_empty() || glued(start)) && !path.is_empty()).then_some(path)
-    });
-    paths.next()
+        let straight = !path.split('/').any(|part| matches!(part, "." | ".."));
+        let taken = TAKEN.iter().any(|taken| below(path, taken).is_some());
+        let named = (start.is_empty() || glued(start)) && !path.is_empty();
+        (named && straight && !taken).then_some(path)
+    })
 }
 
 #[cfg(test)]
@@ -81,22 +106,25 @@ mod tests {
 
     #[test]
     fn paths_in_flags_are_found() {
-        for (flag, path) in [
-            ("-Cprofile-use=/a/b.profdata", Some("/a/b.profdata")),
-            ("profile-use=/a/b.profdata", Some("/a/b.profdata")),
-            ("-Lnative=/a/lib/", Some("/a/lib")),
-            ("-L/a/lib", Some("/a/lib")),
-            ("/a/lib", Some("/a/lib")),
-            ("-Clink-arg=-T/a/link.x", Some("/a/link.x")),
-            ("-Clink-arg=-Wl,-rpath,/a/lib", Some("/a/lib")),
-            ("link-args=-s /a/x.o", Some("/a/x.o")),
-            ("@/a/more", Some("/a/more")),
-            ("serde=/a/libserde.rlib", Some("/a/libserde.rlib")),
-            ("-Clink-arg=-Ltools/lib", None),
-            ("-Ctarget-cpu=native", None),
-            ("-L/", None),
+        for (flag, paths) in [
+            ("-Cprofile-use=/a/b.profdata", &["/a/b.profdata"] as &[_]),
+            ("profile-use=/a/b.profdata", &["/a/b.profdata"]),
+            ("-Lnative=/a/lib/", &["/a/lib"]),
+            ("-L/a/b@3/lib", &["/a/b@3/lib"]),
+            ("/a/lib", &["/a/lib"]),
+            ("-Clink-arg=-T/a/link.x", &["/a/link.x"]),
+            ("-Clink-arg=-Wl,-rpath,/a/lib,-T,/b/x", &["/a/lib", "/b/x"]),
+            ("link-args=-s /a/x.o", &["/a/x.o"]),
+            ("@/a/more", &["/a/more"]),
+            ("serde=/a/libserde.rlib", &["/a/libserde.rlib"]),
+            ("-Clink-arg=-Ltools/lib", &[]),
+            ("-Ctarget-cpu=native", &[]),
+            ("-L/", &[]),
+            ("-L/a/b/../lib", &[]),
+            ("-Clink-arg=-Wl,-Map=/dev/null", &[]),
         ] {
-            assert_eq!(absolute_path(flag), path, "{flag}");
+            let found: Vec<&str> = absolute_paths(flag).collect();
+            assert_eq!(found, paths, "{flag}");
         }
     }
 
@@ -116,7 +144,16 @@ mod tests {
             "-L",
             "/c",
         ];
-        let reading: Vec<&str> = reading(flags.into_iter()).collect();
-        assert_eq!(reading, ["-C", "-C", "profile-use=/a", "-L", "/c"]);
+        let found: Vec<&str> = reading(flags.into_iter(), true).collect();
+        assert_eq!(found, ["-C", "-C", "profile-use=/a", "-L", "/c"]);
+    }
+
+    #[test]
+    fn what_does_not_link_reads_nothing_for_it() {
+        let flags = ["-C", "link-arg=-T/a", "-Clinker=/b", "-Lnative=/c"];
+        let found: Vec<&str> = reading(flags.into_iter(), false).collect();
+        assert_eq!(found, ["-C", "-Lnative=/c"]);
+        let found: Vec<&str> = reading(flags.into_iter(), true).collect();
+        assert_eq!(found, flags);
     }
 }
