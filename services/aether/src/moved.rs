@@ -57,7 +57,7 @@ impl Ways {
             // What went is noticed with what was read in it.
             let found = fs::symlink_metadata(&here).ok()?;
             let counts = found.is_dir() || found.is_symlink();
-            if counts && self.is_inside(&here) && self.looked_at.insert(here.clone()) {
+            if counts && !self.is_above(&here) && self.looked_at.insert(here.clone()) {
                 let changed = Stamp::of(&found).changed_ns() >= self.started_ns;
                 if changed {
                     return Some(here);
@@ -83,9 +83,9 @@ impl Ways {
     }
 
     /// Directories above the checkout change all the time, and an action does not see them.
-    fn is_inside(&self, path: &Path) -> bool {
+    fn is_above(&self, path: &Path) -> bool {
         let mut checkouts = self.checkouts.iter().flatten();
-        checkouts.any(|checkout| path.starts_with(checkout))
+        checkouts.any(|checkout| checkout != path && checkout.starts_with(path))
     }
 }
 

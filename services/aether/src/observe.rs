@@ -110,14 +110,23 @@ pub(crate) fn observe(cache: &StatCache, places: &Places, read: &Read) -> io::Re
     };
     match observed {
         // Actions look where they may not, and find out so too.
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(Observation {
-            observed: match fs::symlink_metadata(&path) {
-                Ok(_) => Observed::Kind(UNREADABLE.to_owned()),
+        Err(error)
+            if error.kind() == io::ErrorKind::PermissionDenied && read.kind != ReadKind::Tree =>
+        {
+            let observed = match fs::symlink_metadata(&path) {
+                Ok(metadata) => {
+                    // It may have been readable a moment ago.
+                    eye.newest_ns = eye.newest_ns.max(Stamp::of(&metadata).newest_ns());
+                    Observed::Kind(UNREADABLE.to_owned())
+                }
                 Err(_) => Observed::Absent,
-            },
-            newest_ns: eye.newest_ns,
-            own_ns: eye.own_ns,
-        }),
+            };
+            Ok(Observation {
+                observed,
+                newest_ns: eye.newest_ns,
+                own_ns: eye.own_ns,
+            })
+        }
         Ok(observed) => Ok(Observation {
             observed,
             newest_ns: eye.newest_ns,
@@ -299,8 +308,14 @@ impl Eye<'_> {
                 let target = fs::read_link(&path)?.to_string_lossy().into_owned();
                 entries.push((prefix.clone(), Below::Link(target)));
                 // The link's own text does not show that what it leads to changed.
-                if let Observed::Content(digest) = self.content(&path)? {
-                    entries.push((format!("{prefix} ->"), Below::File(digest, false)));
+                match self.content(&path) {
+                    Ok(Observed::Content(digest)) => {
+                        entries.push((format!("{prefix} ->"), Below::File(digest, false)));
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                        entries.push((format!("{prefix} ->"), Below::Special));
+                    }
+                    seen => drop(seen?),
                 }
             } else if kind.is_file() {
                 use std::os::unix::fs::PermissionsExt;

@@ -58,13 +58,12 @@ impl Stamp {
 
     /// When the file was changed last, as far as its times tell, in nanoseconds since the epoch.
     ///
-    /// A time that is yet to come says nothing of that: an archive brought it, or the clock was
-    /// set back since.
+    /// A time of modification that is yet to come says nothing of that: an archive brought it.
     pub(crate) fn newest_ns(&self) -> i128 {
-        let latest = coarse_now_ns() + AHEAD_NS;
-        let times = [self.modified_ns, self.changed_ns];
-        let past = times.into_iter().filter(|time| *time <= latest);
-        past.max().unwrap_or(i128::MIN)
+        if self.modified_ns > coarse_now_ns() + AHEAD_NS {
+            return self.changed_ns;
+        }
+        self.later_ns()
     }
 
     /// When the file, or anything about it, was changed last: programs can't set this time.

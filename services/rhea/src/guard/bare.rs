@@ -45,7 +45,10 @@ pub(super) fn guard(
                 exit: Exit::Code(0),
                 duration: Duration::ZERO,
             },
-            Err(refused) => Report::NotStarted(refused),
+            Err(reason) => Report::Unable {
+                reason,
+                refused: true,
+            },
         },
     };
     control.report(&report);
