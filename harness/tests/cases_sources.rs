@@ -316,6 +316,21 @@ fn parents_of_a_linked_directory() {
         p.write("app/src/beside.txt", "wrong-2\n");
     })
     .builds([]);
+    app.change("a link that leads to the same beside another", |p| {
+        p.write("other/shared/words.rs", "include_str!(\"../beside.txt\")\n");
+        p.write("other/beside.txt", "beside-3\n");
+        p.remove("app/src/linked");
+        p.link("app/src/linked", "../../other/shared");
+    })
+    .builds(["app"]);
+    app.change("the same in the link's stead", |p| {
+        p.remove("app/src/linked");
+        p.write(
+            "app/src/linked/words.rs",
+            "include_str!(\"../beside.txt\")\n",
+        );
+    })
+    .builds(["app"]);
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! well. Reads of immutable packages and of other actions' outputs are left out: their
 //! identities enter the key by themselves.
 
+use std::collections::VecDeque;
 use std::path::Path;
 
 use vx_core::places::{self, below};
@@ -51,6 +52,9 @@ pub(crate) fn of_compile(root: Root<'_>, dep_info: &DepInfo) -> ReadSet {
         place,
         kind: ReadKind::Content,
     }));
+    for file in &dep_info.files {
+        set.reads.extend(before_parents(root, file));
+    }
     set.env = dep_info.env.iter().map(|(name, _)| name.clone()).collect();
     set.canonical()
 }
@@ -71,6 +75,7 @@ pub(crate) fn of_build_script(root: Root<'_>, output: &BuildOutput) -> ReadSet {
                 kind: ReadKind::Tree,
             });
         }
+        set.reads.extend(before_parents(root, path));
     }
     set.canonical()
 }
@@ -151,20 +156,82 @@ pub(crate) fn agree(seen: &Seen, observation: &Observation, started_ns: i128) ->
     }
 }
 
+/// What the `..` of a path depend on: whether each directory of the checkout before them is a
+/// link, and where that leads.
+fn before_parents(root: Root<'_>, path: &str) -> Vec<Read> {
+    /// How many links are followed, as the kernel does.
+    const LINKS: usize = 40;
+    let joined = absolute(root, path);
+    let mut ahead: VecDeque<String> = parts(&joined).map(str::to_owned).collect();
+    let last = ahead.iter().rposition(|part| part == "..");
+    ahead.truncate(last.map_or(0, |last| last + 1));
+    let mut reads = Vec::new();
+    let mut here = String::new();
+    let mut links = 0;
+    while let Some(part) = ahead.pop_front() {
+        if part == ".." {
+            here.truncate(here.rfind('/').unwrap_or(0));
+            continue;
+        }
+        here.push('/');
+        here.push_str(&part);
+        let inside = below(&here, root.checkout).filter(|inside| !inside.is_empty());
+        let Some(inside) = inside else {
+            continue;
+        };
+        if let Ok(path) = RelPath::new(inside) {
+            reads.push(Read {
+                place: ReadPlace::Checkout(path),
+                kind: ReadKind::Link,
+            });
+        }
+        let Ok(target) = std::fs::read_link(root.host.join(inside)) else {
+            continue;
+        };
+        links += 1;
+        let Some(target) = target.to_str().filter(|_| links <= LINKS) else {
+            break;
+        };
+        let mut target = target.to_owned();
+        if target.starts_with('/') {
+            here.clear();
+            // An action finds the checkout elsewhere.
+            if let Some(inside) = root.host.to_str().and_then(|host| below(&target, host)) {
+                target = format!("{}/{inside}", root.checkout);
+            }
+        } else {
+            here.truncate(here.rfind('/').unwrap_or(0));
+        }
+        for part in parts(&target).rev() {
+            ahead.push_front(part.to_owned());
+        }
+    }
+    reads
+}
+
+/// `path` as seen from the working directory.
+fn absolute(root: Root<'_>, path: &str) -> String {
+    if path.starts_with('/') {
+        path.to_owned()
+    } else {
+        format!("{}/{path}", root.cwd)
+    }
+}
+
+/// The names in a path.
+fn parts(path: &str) -> impl DoubleEndedIterator<Item = &str> {
+    path.split('/').filter(|part| !matches!(*part, "" | "."))
+}
+
 /// `path` as seen from the working directory, absolute and without `.` and `..`.
 ///
 /// Links are not followed, as what a link leads to is observed through it; but for those before a
 /// `..`, which is meant from where they lead.
 fn resolve(root: Root<'_>, path: &str) -> String {
-    let joined = if path.starts_with('/') {
-        path.to_owned()
-    } else {
-        format!("{}/{path}", root.cwd)
-    };
+    let joined = absolute(root, path);
     let mut whole = String::with_capacity(joined.len());
-    for part in joined.split('/') {
+    for part in parts(&joined) {
         match part {
-            "" | "." => {}
             ".." => {
                 if let Some(followed) = followed(root, &whole) {
                     whole = followed;
@@ -259,14 +326,20 @@ mod tests {
             env: vec![("FOO".to_owned(), None)],
         };
         let set = of_compile(root("/vx/ws/crate", &[]), &dep_info);
-        let places: Vec<_> = set.reads.iter().map(|read| read.place.clone()).collect();
+        let reads = set.reads.iter().map(|read| (read.place.clone(), read.kind));
         assert_eq!(
-            places,
+            reads.collect::<Vec<_>>(),
             [
-                checkout("README.md"),
-                checkout("crate/src/a.rs"),
-                checkout("crate/src/main.rs"),
-                ReadPlace::Host("/usr/include/x.h".to_owned()),
+                (checkout("README.md"), ReadKind::Content),
+                // What the parents are of.
+                (checkout("crate"), ReadKind::Link),
+                (checkout("crate/src"), ReadKind::Link),
+                (checkout("crate/src/a.rs"), ReadKind::Content),
+                (checkout("crate/src/main.rs"), ReadKind::Content),
+                (
+                    ReadPlace::Host("/usr/include/x.h".to_owned()),
+                    ReadKind::Content
+                ),
             ]
         );
         assert_eq!(set.env, ["FOO"]);
@@ -317,6 +390,16 @@ mod tests {
         assert_eq!(found("src/lib.rs"), Some(checkout("a/src/lib.rs")));
         assert_eq!(found("../b/../x"), Some(checkout("x")));
         assert_eq!(found("src/../../y"), Some(checkout("y")));
+        let before = |path: &str| before_parents(root, path);
+        let link = |path: &str| Read {
+            place: checkout(path),
+            kind: ReadKind::Link,
+        };
+        assert_eq!(before("src/lib.rs"), []);
+        assert_eq!(
+            before("src/../README.md"),
+            [link("a"), link("a/src"), link("common"), link("common/src")]
+        );
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use rustix::fs::AtFlags;
-use vx_core::places::below;
+use vx_core::places::{self, below};
 use vx_core::readset::{MAX_SIGHT_BYTES, MAX_SIGHTS, MAX_WROTE, ReadKind, ReadPlace, Seen, Trace};
 
 use super::changes::Changes;
@@ -86,8 +86,14 @@ impl Notes {
         }
     }
 
-    /// Takes `.` and `..` out of an absolute path.
+    /// Takes `.` and `..` out of an absolute path. What a `..` means is up to the links before
+    /// it, which so are looked at.
     pub(super) fn straighten(&mut self, path: String) -> Resolved {
+        if let Some(before) = before_last_parent(&path)
+            && self.straightener.is_new(before)
+        {
+            self.real_path(before);
+        }
         self.straightener.straighten(path)
     }
 
@@ -196,7 +202,11 @@ impl Notes {
             }
             return;
         }
+        // Where the host has `/lib` as a link, the root has one of its own, made a moment ago:
+        // what it leads to is noted, and not since when.
+        let made = self.scope.host != Reach::Everything && places::HOST.contains(&path);
         match intent {
+            Intent::LookAtLink if made => self.add(path, ReadKind::Metadata),
             Intent::Touch if self.scope.writes == Writes::Stay => self.touch(path),
             Intent::Alter | Intent::Move if self.scope.writes == Writes::Stay => {
                 self.alter(path, intent);
@@ -375,6 +385,13 @@ impl Notes {
     }
 }
 
+/// A path up to its last `..`.
+fn before_last_parent(path: &str) -> Option<&str> {
+    let with_slash = path.rfind("/../");
+    let last = path.ends_with("/..").then(|| path.len() - "/..".len());
+    last.or(with_slash).map(|end| &path[..end])
+}
+
 /// Whether a file that is opened so may be changed or made.
 fn writes(flags: i32) -> bool {
     flags & libc::O_ACCMODE != libc::O_RDONLY || flags & libc::O_CREAT != 0
@@ -519,6 +536,25 @@ mod tests {
         while now_ns() <= newest_ns {
             std::hint::spin_loop();
         }
+    }
+
+    #[test]
+    fn what_parents_depend_on_is_noted() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = std::fs::canonicalize(directory.path()).unwrap();
+        for path in ["a", "b/src", "c/src"] {
+            std::fs::create_dir_all(root.join(path)).unwrap();
+        }
+        std::os::unix::fs::symlink("../b/src", root.join("a/src")).unwrap();
+        let mut notes = notes(&root, false);
+        let asked = format!("{}/a/src/../x", root.display());
+        let Resolved::Path(path) = notes.straighten(asked) else {
+            panic!("it is there");
+        };
+        notes.note(&path, Intent::Open(libc::O_RDONLY));
+        let kinds = kinds(&mut notes);
+        assert!(kinds.contains(&("a/src".to_owned(), ReadKind::Link)));
+        assert!(kinds.contains(&("b/x".to_owned(), ReadKind::Metadata)));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! From what a process names to one absolute path of the root.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 
 /// What a name leads to.
@@ -77,6 +77,7 @@ fn through_process(pid: i32, path: &str) -> Option<String> {
 #[derive(Default)]
 pub(super) struct Straightener {
     followed: HashMap<String, Option<String>>,
+    gone: HashSet<String>,
 }
 
 /// How many answers are kept before it starts over.
@@ -113,6 +114,17 @@ impl Straightener {
         Resolved::Path(whole)
     }
 
+    /// Whether a way to a `..` is gone for the first time since anything moved.
+    pub(super) fn is_new(&mut self, way: &str) -> bool {
+        if self.gone.contains(way) {
+            return false;
+        }
+        if self.gone.len() >= MOST_FOLLOWED {
+            self.gone.clear();
+        }
+        self.gone.insert(way.to_owned())
+    }
+
     fn follow(&mut self, path: &str) -> Option<String> {
         if path.is_empty() {
             return Some(String::new());
@@ -137,6 +149,7 @@ impl Straightener {
     /// Forgets what was followed: something was moved, or a link made or removed.
     pub(super) fn forget(&mut self) {
         self.followed.clear();
+        self.gone.clear();
     }
 
     /// A path whose directory is followed through every link, but not itself.
