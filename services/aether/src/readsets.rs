@@ -5,7 +5,7 @@
 //! identities enter the key by themselves.
 
 use std::collections::VecDeque;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use vx_core::places::{self, below};
 use vx_core::readset::{Observed, Read, ReadKind, ReadPlace, ReadSet, Seen, Trace};
@@ -46,14 +46,8 @@ impl<'a> Root<'a> {
 /// The read set of a compile.
 pub(crate) fn of_compile(root: Root<'_>, dep_info: &DepInfo) -> ReadSet {
     let mut set = ReadSet::default();
-    let files = dep_info.files.iter();
-    let places = files.filter_map(|file| place_of(root, file));
-    set.reads.extend(places.map(|place| Read {
-        place,
-        kind: ReadKind::Content,
-    }));
     for file in &dep_info.files {
-        set.reads.extend(before_parents(root, file));
+        add_named(&mut set, root, file, ReadKind::Content);
     }
     set.env = dep_info.env.iter().map(|(name, _)| name.clone()).collect();
     set.canonical()
@@ -69,15 +63,17 @@ pub(crate) fn of_build_script(root: Root<'_>, output: &BuildOutput) -> ReadSet {
         ..ReadSet::default()
     };
     for path in &output.rerun_if_changed {
-        if let Some(place) = place_of(root, path) {
-            set.reads.push(Read {
-                place,
-                kind: ReadKind::Tree,
-            });
-        }
-        set.reads.extend(before_parents(root, path));
+        add_named(&mut set, root, path, ReadKind::Tree);
     }
     set.canonical()
+}
+
+/// Adds what an action names, and what that name depends on.
+fn add_named(set: &mut ReadSet, root: Root<'_>, path: &str, kind: ReadKind) {
+    let way = go(root, path);
+    let place = place_at(root, way.at);
+    set.reads.extend(place.map(|place| Read { place, kind }));
+    set.reads.extend(way.depends_on);
 }
 
 /// Adds what an action was seen to look at.
@@ -156,125 +152,107 @@ pub(crate) fn agree(seen: &Seen, observation: &Observation, started_ns: i128) ->
     }
 }
 
-/// What the `..` of a path depend on: whether each directory of the checkout before them is a
-/// link, and where that leads.
-fn before_parents(root: Root<'_>, path: &str) -> Vec<Read> {
+/// Where a path leads by its name, and what that depends on.
+struct Way {
+    /// The path in the action's root, absolute and without `.` and `..`.
+    at: String,
+    /// Whether each directory of the checkout before a `..` is a link, and where that leads.
+    depends_on: Vec<Read>,
+}
+
+/// Goes the way of a path, from the working directory.
+///
+/// Links are not followed, as what a link leads to is observed through it; but for those before a
+/// `..`, which is meant from where they lead.
+fn go(root: Root<'_>, path: &str) -> Way {
     /// How many links are followed, as the kernel does.
     const LINKS: usize = 40;
-    let joined = absolute(root, path);
-    let mut ahead: VecDeque<String> = parts(&joined).map(str::to_owned).collect();
+    let from = if path.starts_with('/') { "" } else { root.cwd };
+    let mut ahead: VecDeque<String> = parts(from).chain(parts(path)).collect();
     let last = ahead.iter().rposition(|part| part == "..");
-    ahead.truncate(last.map_or(0, |last| last + 1));
-    let mut reads = Vec::new();
-    let mut here = String::new();
+    let straight = ahead.split_off(last.map_or(0, |last| last + 1));
+    let mut way = Way {
+        at: String::new(),
+        depends_on: Vec::new(),
+    };
     let mut links = 0;
     while let Some(part) = ahead.pop_front() {
         if part == ".." {
-            here.truncate(here.rfind('/').unwrap_or(0));
+            pop(&mut way.at);
             continue;
         }
-        here.push('/');
-        here.push_str(&part);
-        let inside = below(&here, root.checkout).filter(|inside| !inside.is_empty());
-        let Some(inside) = inside else {
-            continue;
-        };
-        if let Ok(path) = RelPath::new(inside) {
-            reads.push(Read {
+        push(&mut way.at, &part);
+        if let Some(inside) = below(&way.at, root.checkout).filter(|inside| !inside.is_empty())
+            && let Ok(path) = RelPath::new(inside)
+        {
+            way.depends_on.push(Read {
                 place: ReadPlace::Checkout(path),
                 kind: ReadKind::Link,
             });
         }
-        let Ok(target) = std::fs::read_link(root.host.join(inside)) else {
+        let Some(target) = on_host(root, &way.at).and_then(|path| std::fs::read_link(path).ok())
+        else {
             continue;
         };
         links += 1;
         let Some(target) = target.to_str().filter(|_| links <= LINKS) else {
-            break;
+            continue;
         };
         let mut target = target.to_owned();
         if target.starts_with('/') {
-            here.clear();
+            way.at.clear();
             // An action finds the checkout elsewhere.
             if let Some(inside) = root.host.to_str().and_then(|host| below(&target, host)) {
                 target = format!("{}/{inside}", root.checkout);
             }
         } else {
-            here.truncate(here.rfind('/').unwrap_or(0));
+            pop(&mut way.at);
         }
         for part in parts(&target).rev() {
-            ahead.push_front(part.to_owned());
+            ahead.push_front(part);
         }
     }
-    reads
+    for part in straight {
+        push(&mut way.at, &part);
+    }
+    if way.at.is_empty() {
+        way.at.push('/');
+    }
+    way
 }
 
-/// `path` as seen from the working directory.
-fn absolute(root: Root<'_>, path: &str) -> String {
-    if path.starts_with('/') {
-        path.to_owned()
-    } else {
-        format!("{}/{path}", root.cwd)
+/// Where something of an action's root is on the host; `None` for what lies below vx's own places,
+/// which is given, with no links that lead elsewhere.
+fn on_host(root: Root<'_>, path: &str) -> Option<PathBuf> {
+    match below(path, root.checkout) {
+        Some(inside) => Some(root.host.join(inside)),
+        None if below(path, places::ROOT).is_some() => None,
+        None => Some(PathBuf::from(path)),
     }
 }
 
 /// The names in a path.
-fn parts(path: &str) -> impl DoubleEndedIterator<Item = &str> {
-    path.split('/').filter(|part| !matches!(*part, "" | "."))
+fn parts(path: &str) -> impl DoubleEndedIterator<Item = String> {
+    let parts = path.split('/').filter(|part| !matches!(*part, "" | "."));
+    parts.map(str::to_owned)
 }
 
-/// `path` as seen from the working directory, absolute and without `.` and `..`.
-///
-/// Links are not followed, as what a link leads to is observed through it; but for those before a
-/// `..`, which is meant from where they lead.
-fn resolve(root: Root<'_>, path: &str) -> String {
-    let joined = absolute(root, path);
-    let mut whole = String::with_capacity(joined.len());
-    for part in parts(&joined) {
-        match part {
-            ".." => {
-                if let Some(followed) = followed(root, &whole) {
-                    whole = followed;
-                }
-                whole.truncate(whole.rfind('/').unwrap_or(0));
-            }
-            _ => {
-                whole.push('/');
-                whole.push_str(part);
-            }
-        }
-    }
-    if whole.is_empty() {
-        whole.push('/');
-    }
-    whole
+fn push(path: &mut String, part: &str) {
+    path.push('/');
+    path.push_str(part);
 }
 
-/// Where a directory of the action's root lies, links followed, by its path in the root; `None`
-/// where that is the same, or can't be told.
-fn followed(root: Root<'_>, path: &str) -> Option<String> {
-    let on_host = match below(path, root.checkout) {
-        Some(inside) => root.host.join(inside),
-        // What lies below vx's own places is given, with no links that lead elsewhere.
-        None if below(path, places::ROOT).is_some() => return None,
-        None => Path::new(path).to_owned(),
-    };
-    let real = std::fs::canonicalize(&on_host).ok()?;
-    if real == on_host {
-        return None;
-    }
-    let checkout = std::fs::canonicalize(root.host).ok();
-    let inside = checkout.and_then(|checkout| real.strip_prefix(checkout).ok().map(Path::to_owned));
-    match inside {
-        Some(inside) if inside.as_os_str().is_empty() => Some(root.checkout.to_owned()),
-        Some(inside) => Some(format!("{}/{}", root.checkout, inside.to_str()?)),
-        None => real.to_str().map(str::to_owned),
-    }
+fn pop(path: &mut String) {
+    path.truncate(path.rfind('/').unwrap_or(0));
 }
 
 /// Where a path that an action names is to be observed; `None` for what enters the key otherwise.
 fn place_of(root: Root<'_>, path: &str) -> Option<ReadPlace> {
-    let path = resolve(root, path);
+    place_at(root, go(root, path).at)
+}
+
+/// As [`place_of`], where the way was gone.
+fn place_at(root: Root<'_>, path: String) -> Option<ReadPlace> {
     let lies_in = |place: &str| below(&path, place).is_some();
     if root.inputs.iter().any(|place| lies_in(place)) {
         return None;
@@ -390,7 +368,7 @@ mod tests {
         assert_eq!(found("src/lib.rs"), Some(checkout("a/src/lib.rs")));
         assert_eq!(found("../b/../x"), Some(checkout("x")));
         assert_eq!(found("src/../../y"), Some(checkout("y")));
-        let before = |path: &str| before_parents(root, path);
+        let before = |path: &str| go(root, path).depends_on;
         let link = |path: &str| Read {
             place: checkout(path),
             kind: ReadKind::Link,
