@@ -281,13 +281,9 @@ impl Eye<'_> {
         self.newest_ns = self
             .newest_ns
             .max(Stamp::of(&fs::metadata(directory)?).newest_ns());
-        let listed = match fs::read_dir(directory) {
-            // An action can't look into it either.
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                entries.push((format!("{prefix}/"), Below::Special));
-                return Ok(());
-            }
-            listed => listed?,
+        let Some(listed) = permitted(fs::read_dir(directory))? else {
+            entries.push((format!("{prefix}/"), Below::Special));
+            return Ok(());
         };
         for entry in listed {
             let entry = entry?;
@@ -308,30 +304,24 @@ impl Eye<'_> {
                 let target = fs::read_link(&path)?.to_string_lossy().into_owned();
                 entries.push((prefix.clone(), Below::Link(target)));
                 // The link's own text does not show that what it leads to changed.
-                match self.content(&path) {
-                    Ok(Observed::Content(digest)) => {
+                match permitted(self.content(&path))? {
+                    Some(Observed::Content(digest)) => {
                         entries.push((format!("{prefix} ->"), Below::File(digest, false)));
                     }
-                    Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                        entries.push((format!("{prefix} ->"), Below::Special));
-                    }
-                    seen => drop(seen?),
+                    Some(_) => {}
+                    None => entries.push((format!("{prefix} ->"), Below::Special)),
                 }
             } else if kind.is_file() {
                 use std::os::unix::fs::PermissionsExt;
                 // A file that went between the listing and now counts as never there.
-                let digest = match self.cache.digest(&path) {
-                    Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                        entries.push((prefix.clone(), Below::Special));
-                        prefix.truncate(length);
-                        continue;
+                match permitted(present(self.cache.digest(&path)))? {
+                    Some(Some((digest, stamp))) => {
+                        self.newest_ns = self.newest_ns.max(stamp.newest_ns());
+                        let executable = entry.metadata()?.permissions().mode() & 0o100 != 0;
+                        entries.push((prefix.clone(), Below::File(digest, executable)));
                     }
-                    digest => present(digest)?,
-                };
-                if let Some((digest, stamp)) = digest {
-                    self.newest_ns = self.newest_ns.max(stamp.newest_ns());
-                    let executable = entry.metadata()?.permissions().mode() & 0o100 != 0;
-                    entries.push((prefix.clone(), Below::File(digest, executable)));
+                    Some(None) => {}
+                    None => entries.push((prefix.clone(), Below::Special)),
                 }
             } else {
                 entries.push((prefix.clone(), Below::Special));
@@ -358,6 +348,14 @@ impl Eye<'_> {
 fn leads_nowhere(error: &io::Error) -> bool {
     const NOWHERE: [Errno; 4] = [Errno::NOENT, Errno::NOTDIR, Errno::LOOP, Errno::NAMETOOLONG];
     Errno::from_io_error(error).is_some_and(|errno| NOWHERE.contains(&errno))
+}
+
+/// `None` for what may not be looked at: an action may not either.
+fn permitted<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(None),
+        result => result.map(Some),
+    }
 }
 
 fn present<T>(result: io::Result<T>) -> io::Result<Option<T>> {

@@ -145,7 +145,7 @@ impl Tool {
     }
 
     /// Forgets everything, and removes nothing: where much was removed a short time ago, ext4
-    /// without a journal takes ten times as long to make files, which would be the bench's doing.
+    /// without a journal takes several times as long to make files, which would be the bench's doing.
     pub(super) fn forget(&mut self) -> Result<()> {
         self.stop()?;
         self.forgotten += 1;
