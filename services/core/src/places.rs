@@ -51,6 +51,9 @@ pub fn below<'a>(path: &'a str, base: &str) -> Option<&'a str> {
     rest.strip_prefix('/')
 }
 
+/// Where a host's kernel shows itself as files, and devices: nobody's input.
+pub const KERNEL: &[&str] = &["/proc", "/sys", "/dev"];
+
 /// What of the host every action sees under its own path, read-only, as far as it is there:
 /// tools, headers and libraries. `/etc/alternatives` is where Debian's `cc` leads; `/nix/store`
 /// holds everything on NixOS.

@@ -5,6 +5,7 @@
 use std::path::{Component, Path, PathBuf};
 
 use serde::Deserialize;
+use vx_core::places;
 
 use crate::cargo_json::{Metadata, MetadataPackage};
 use crate::error::PlanError;
@@ -34,9 +35,6 @@ struct WorkspaceTable {
     #[serde(default)]
     network: Vec<String>,
 }
-
-/// Places of every action's own, where nothing of the host can be shown.
-const TAKEN: &[&str] = &["/vx", "/proc", "/dev", "/sys"];
 
 /// What is declared for a package: by the workspace, and by the package itself if it is a path
 /// package. What a registry's package says of itself is not heeded.
@@ -118,7 +116,9 @@ fn add(
                  path",
             ));
         }
-        if whole == Path::new("/") || TAKEN.iter().any(|taken| whole.starts_with(taken)) {
+        // Places of every action's own, where nothing of the host can be shown.
+        let mut taken = places::KERNEL.iter().chain([&places::ROOT]);
+        if whole == Path::new("/") || taken.any(|taken| whole.starts_with(taken)) {
             return Err(refuse(
                 "can't be shown to actions; name a directory below it",
             ));

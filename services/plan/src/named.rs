@@ -1,6 +1,6 @@
 //! Programs and files that the user's settings name, beside those of the build itself.
 
-use vx_core::places::below;
+use vx_core::places::{self, below};
 
 use crate::model::{Mode, Plan, Unit};
 
@@ -25,9 +25,6 @@ const LINKING: &[&str] = &[
     "pre-link-arg",
     "pre-link-args",
 ];
-
-/// Directories that every action has in its own way: nothing can be shown in their stead.
-const TAKEN: &[&str] = &["/dev", "/etc", "/proc", "/sys"];
 
 /// Programs and files outside of the toolchain that a unit's action is told of: absolute paths,
 /// of linkers, wrappers, and what flags name.
@@ -94,7 +91,9 @@ fn absolute_paths(flag: &str) -> impl Iterator<Item = &str> {
         let (start, path) = word.split_at(word.find('/')?);
         let path = path.trim_end_matches('/');
         let straight = !path.split('/').any(|part| matches!(part, "." | ".."));
-        let taken = TAKEN.iter().any(|taken| below(path, taken).is_some());
+        // Every action has these in its own way: nothing can be shown in their stead.
+        let mut taken = places::KERNEL.iter().chain([&"/etc"]);
+        let taken = taken.any(|taken| below(path, taken).is_some());
         let named = (start.is_empty() || glued(start)) && !path.is_empty();
         (named && straight && !taken).then_some(path)
     })

@@ -19,9 +19,6 @@ use crate::run::{hidden, with_jobserver};
 use crate::scratch::Scratch;
 use crate::stage::trees;
 
-/// What of the host is nobody's input: what the kernel makes up, and devices.
-const OF_KERNEL: &[&str] = &["/proc", "/sys", "/dev"];
-
 /// An action that can be run.
 pub(crate) struct Prepared {
     /// Its inputs.
@@ -166,7 +163,7 @@ fn scope(action: &ActionSpec, base: &Path, own: &Path, hold: &Hold) -> Scope {
     let text = |path: &Path| path.to_string_lossy().into_owned();
     let mut nobodys = hidden(action);
     nobodys.push(text(own));
-    nobodys.extend(OF_KERNEL.iter().map(|path| (*path).to_owned()));
+    nobodys.extend(places::KERNEL.iter().map(|path| (*path).to_owned()));
     // A toolchain of the distribution's lies among everything else: that is read like the rest.
     let among_others = places::HOST
         .iter()

@@ -12,7 +12,7 @@ use std::path::Path;
 
 use rustix::fs::{AtFlags, CWD};
 use rustix::time::{ClockId, clock_gettime};
-use vx_core::places::below;
+use vx_core::places::{self, below};
 use vx_core::readset::{MAX_CHANGED, Observed, ReadKind, ReadPlace, Seen, listing};
 
 use super::note::look;
@@ -24,16 +24,13 @@ use crate::fetch::digest_file;
 /// The largest file whose content is noted while its writer waits, in bytes.
 const MAX_NOTED: u64 = 256 * 1024 * 1024;
 
-/// Where the kernel shows itself as files.
-const KERNEL: &[&str] = &["/proc", "/sys", "/dev"];
-
 /// What was changed so far.
 pub(super) struct Changes {
     /// When the action started, by the clock that files are stamped with, in nanoseconds.
     started_ns: i64,
     /// Files that the action changed, and directories in which it made or removed something.
     touched: HashSet<String>,
-    /// Devices of [`KERNEL`], where they are file systems of their own.
+    /// Devices of [`places::KERNEL`], where they are file systems of their own.
     kernel: Vec<u64>,
 }
 
@@ -66,7 +63,7 @@ impl Changes {
         Self {
             started_ns: now_ns(),
             touched: HashSet::new(),
-            kernel: KERNEL.iter().filter_map(own).collect(),
+            kernel: places::KERNEL.iter().filter_map(own).collect(),
         }
     }
 
