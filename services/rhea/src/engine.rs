@@ -20,7 +20,7 @@ use crate::fault::{Stop, lost_task};
 use crate::guard::spec::{Ground, GuardSpec, Report, RootSpec};
 use crate::host::{SystemEntry, system};
 use crate::jobs::Jobserver;
-use crate::memory::MemoryBounds;
+use crate::memory::{ActionBounds, MemoryBounds, disk_of};
 use crate::packages::Packages;
 use crate::run::run;
 use crate::scratch::{Directory, DirectoryError, remove};
@@ -48,8 +48,10 @@ pub struct Settings {
     /// How large the inputs of actions that are not isolated may grow, in bytes; those in use
     /// may exceed it.
     pub shelf_bytes: u64,
-    /// The memory that each process of an action may have.
+    /// The memory that an action may have.
     pub memory: MemoryBounds,
+    /// What an action may leave on the disk, in bytes; a quarter of what is free if not given.
+    pub disk: Option<u64>,
 }
 
 impl Settings {
@@ -63,6 +65,7 @@ impl Settings {
             package_bytes: PACKAGE_BYTES,
             shelf_bytes: SHELF_BYTES,
             memory: MemoryBounds::default(),
+            disk: None,
         }
     }
 }
@@ -95,8 +98,8 @@ pub(crate) struct Engine {
     /// next ones stand ready when a slot is free, and no more are laid out than that.
     pub(crate) admission: Semaphore,
     pub(crate) counters: Counters,
-    /// The memory that each process of an action may have.
-    pub(crate) memory: MemoryBounds,
+    /// What each action may use.
+    pub(crate) bounds: ActionBounds,
     /// Actions under way, and what is cleared away after them.
     pub(crate) background: TaskTracker,
     /// How actions are run where they can't be isolated.
@@ -155,7 +158,12 @@ impl Rhea {
             system: system(),
             admission: Semaphore::new(slots * 2),
             counters: Counters::default(),
-            memory: settings.memory,
+            bounds: ActionBounds {
+                memory: settings.memory,
+                disk: settings
+                    .disk
+                    .unwrap_or_else(|| disk_of(&settings.directory)),
+            },
             background: TaskTracker::new(),
             bare: None,
             slots,
@@ -192,10 +200,8 @@ impl Engine {
     async fn probe(&self) -> std::io::Result<Option<String>> {
         let scratch = self.directory.scratch()?;
         let text = |path: PathBuf| path.to_string_lossy().into_owned();
-        let (root, layer) = self.directory.mount_points();
         let ground = Ground::Root(Box::new(RootSpec {
-            base: text(root),
-            layer: text(layer),
+            base: text(self.directory.mount_point()),
             system: self.system.clone(),
             toolchain: None,
             checkout: Some(CheckoutMount {
@@ -223,7 +229,7 @@ impl Engine {
     async fn try_ground(&self, ground: Ground) -> std::io::Result<Option<String>> {
         let spec = GuardSpec {
             ground,
-            memory: self.memory.of_compiles,
+            bounds: self.bounds.of_compiles(),
             program: None,
         };
         let Guarded {

@@ -1,15 +1,22 @@
-//! How much memory the processes of an action may have.
+//! How much memory and disk an action may have.
+
+use std::path::Path;
 
 use memchr::memmem;
 use vx_core::ActionSpec;
 
+use crate::guard::spec::Bounds;
 use crate::layout::is_script;
 
 /// What a build script's processes have at least, in bytes, where the machine has it: a C++
 /// compiler at work takes about two.
 const LEAST: u64 = 4 << 30;
 
-/// The memory that each process of an action may have, in bytes.
+/// The least that an action may leave on the disk by default, in bytes.
+const LEAST_DISK: u64 = 1 << 30;
+
+/// The memory that an action may have, in bytes: each of its processes, and all of them together
+/// with what it keeps in memory file systems.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MemoryBounds {
     /// Of a compile and what it starts. A link with optimisation across crates can need most of
@@ -38,8 +45,8 @@ impl MemoryBounds {
         }
     }
 
-    /// What each process of an action may have.
-    pub(crate) fn of(&self, action: &ActionSpec) -> u64 {
+    /// What an action may have.
+    fn of(&self, action: &ActionSpec) -> u64 {
         if is_script(action) {
             self.of_scripts
         } else {
@@ -54,6 +61,46 @@ impl Default for MemoryBounds {
         let info = rustix::system::sysinfo();
         Self::of_machine(info.totalram.saturating_mul(u64::from(info.mem_unit)))
     }
+}
+
+/// What each action may use.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ActionBounds {
+    /// Memory.
+    pub(crate) memory: MemoryBounds,
+    /// What it leaves on the disk, in bytes.
+    pub(crate) disk: u64,
+}
+
+impl ActionBounds {
+    /// What this action may use.
+    pub(crate) fn of(&self, action: &ActionSpec) -> Bounds {
+        Bounds {
+            memory: self.memory.of(action),
+            disk: self.disk,
+        }
+    }
+
+    /// What a compile may use.
+    pub(crate) fn of_compiles(&self) -> Bounds {
+        Bounds {
+            memory: self.memory.of_compiles,
+            disk: self.disk,
+        }
+    }
+}
+
+/// What an action may leave on the disk that holds `directory`: a quarter of what is free there
+/// now, in bytes.
+pub(crate) fn disk_of(directory: &Path) -> u64 {
+    free_on(directory).map_or(LEAST_DISK, |free| (free / 4).max(LEAST_DISK))
+}
+
+/// What is free for ordinary users on the disk that holds `directory`, in bytes.
+pub(crate) fn free_on(directory: &Path) -> Option<u64> {
+    let found = directory.ancestors().find(|path| path.exists())?;
+    let found = rustix::fs::statvfs(found).ok()?;
+    Some(found.f_bavail.saturating_mul(found.f_frsize))
 }
 
 /// What programs say that were refused memory: Rust's and C++'s allocators, the C library,

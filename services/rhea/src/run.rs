@@ -167,7 +167,7 @@ impl Attempt<'_> {
         Ok(Ready {
             spec: GuardSpec {
                 ground: Ground::Host,
-                memory: self.engine.memory.of(self.action),
+                bounds: self.engine.bounds.of(self.action),
                 program: Some(prepared.program),
             },
             collector: self.collector(prepared.directories, Some(prepared.places)),
@@ -222,11 +222,9 @@ impl Attempt<'_> {
     }
 
     fn guard_spec(&self, binds: Vec<Bind>) -> GuardSpec {
-        let (root, layer) = self.engine.directory.mount_points();
         GuardSpec {
             ground: Ground::Root(Box::new(RootSpec {
-                base: text(root),
-                layer: text(layer),
+                base: text(self.engine.directory.mount_point()),
                 system: self.engine.system.clone(),
                 toolchain: Some(self.action.toolchain.clone()),
                 checkout: self
@@ -239,7 +237,7 @@ impl Attempt<'_> {
                 watched: self.action.watch != Watch::Nothing,
                 network: self.action.network,
             })),
-            memory: self.engine.memory.of(self.action),
+            bounds: self.engine.bounds.of(self.action),
             program: Some(Program {
                 argv: self.action.argv.clone(),
                 env: with_jobserver(self.action.env.clone()),
@@ -437,7 +435,8 @@ impl Attempt<'_> {
             }
         }
         if !finished.exit.success()
-            && let Some(note) = memory::note(&finished.stderr, self.engine.memory.of(self.action))
+            && let Some(note) =
+                memory::note(&finished.stderr, self.engine.bounds.of(self.action).memory)
         {
             finished.stderr.extend_from_slice(note.as_bytes());
         }

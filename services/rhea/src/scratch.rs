@@ -73,9 +73,8 @@ impl Directory {
         let actions = directory.actions();
         make_private(&actions).map_err(fail(&actions))?;
         directory.clear_leftovers().map_err(fail(&actions))?;
-        let (root, layer) = directory.mount_points();
+        let root = directory.mount_point();
         make_private(&root).map_err(fail(&root))?;
-        make_private(&layer).map_err(fail(&layer))?;
         Ok(directory)
     }
 
@@ -84,10 +83,10 @@ impl Directory {
         &self.path
     }
 
-    /// Two empty directories that roots and layers are mounted on while they are built. All
-    /// actions share them: each mounts in a namespace of its own.
-    pub(crate) fn mount_points(&self) -> (PathBuf, PathBuf) {
-        (self.path.join("root"), self.path.join("layer"))
+    /// An empty directory that roots are mounted on while they are built. All actions share it:
+    /// each mounts in a namespace of its own.
+    pub(crate) fn mount_point(&self) -> PathBuf {
+        self.path.join("root")
     }
 
     /// Where unpacked packages are kept.

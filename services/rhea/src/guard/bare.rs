@@ -25,17 +25,18 @@ use super::{Jobs, confine, trace};
 pub(super) fn guard(
     spec: &GuardSpec,
     control: &Control,
-    jobs: &Jobs,
+    jobs: Jobs,
     trace: &OwnedFd,
     started: Instant,
 ) -> Result<(), Fault> {
+    confine::close_memory().step("close this process's memory")?;
     // Not the signal that kills: nobody else would end the program's descendants.
     let _ = rustix::process::set_parent_process_death_signal(Some(ORPHANED));
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
         .step("adopt what the program leaves behind")?;
     confine::leave_keyring();
     rustix::thread::set_no_new_privs(true).step("forbid new privileges")?;
-    confine::limits(spec.memory)?;
+    confine::limits(spec.bounds)?;
     let setup = started.elapsed();
     control.report(&Report::Ready { setup });
     let report = match &spec.program {

@@ -7,6 +7,7 @@ use vx_core::action::MAX_PROCESSES;
 
 use super::fault::{Fault, Step};
 use super::mounts::last_errno;
+use super::spec::Bounds;
 
 /// How many files a program may have open unless it asks for more, up to the hard limit:
 /// enough for linkers, few enough for programs that close every possible descriptor.
@@ -49,6 +50,22 @@ fn loopback() -> Result<(), rustix::io::Errno> {
         )
     };
     check(set)
+}
+
+/// Closes this process to whoever has its user: nobody reads or writes its memory, attaches to it,
+/// takes its descriptors or looks at them. A program that is started from it is open again.
+pub(super) fn close_memory() -> Result<(), rustix::io::Errno> {
+    dumpable(0)
+}
+
+/// Opens this process to its guard, which reads the paths it is about to look at.
+pub(super) fn open_memory() -> Result<(), rustix::io::Errno> {
+    dumpable(1)
+}
+
+fn dumpable(how: libc::c_ulong) -> Result<(), rustix::io::Errno> {
+    // SAFETY: no pointers.
+    check(unsafe { libc::prctl(libc::PR_SET_DUMPABLE, how, 0, 0, 0) })
 }
 
 /// Leaves the keys of whoever started the executor behind: a session's keyring is handed down
@@ -109,8 +126,9 @@ fn limit(what: Resource, most: u64) -> Result<(), rustix::io::Errno> {
 }
 
 /// Sets the limits and the mask programs start with.
-pub(super) fn limits(memory: u64) -> Result<(), Fault> {
-    limit(Resource::Data, memory).step("limit memory")?;
+pub(super) fn limits(bounds: Bounds) -> Result<(), Fault> {
+    limit(Resource::Data, bounds.memory).step("limit memory")?;
+    limit(Resource::Fsize, bounds.disk).step("limit the size of files")?;
     limit(Resource::Nproc, MAX_PROCESSES).step("limit processes")?;
     limit(Resource::Core, 0).step("limit core files")?;
     let mut files = getrlimit(Resource::Nofile);

@@ -9,7 +9,9 @@ use vx_core::Exit;
 
 use super::control::Control;
 use super::fault::Fault;
-use super::spec::{GuardSpec, Report, RootSpec};
+use super::ids::StandIn;
+use super::isolated::Entered;
+use super::spec::{Bounds, GuardSpec, Report, RootSpec};
 use super::supervise::supervise;
 use super::{Jobs, confine, root};
 
@@ -17,14 +19,13 @@ use super::{Jobs, confine, root};
 pub(super) fn run(
     spec: &GuardSpec,
     root: &RootSpec,
+    entered: Entered,
     control: &Control,
-    jobs: &Jobs,
+    jobs: Jobs,
     trace: &OwnedFd,
     started: Instant,
 ) -> ! {
-    // The guard is watched too, through `control`, should it be gone before this takes hold.
-    let _ = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
-    let report = match prepare(root, spec.memory) {
+    let report = match prepare(root, entered, spec.bounds) {
         Ok(()) => {
             let setup = started.elapsed();
             control.report(&Report::Ready { setup });
@@ -42,13 +43,20 @@ pub(super) fn run(
     std::process::exit(0)
 }
 
-fn prepare(root: &RootSpec, memory: u64) -> Result<(), Fault> {
-    root::build(root)?;
+fn prepare(root: &RootSpec, entered: Entered, bounds: Bounds) -> Result<(), Fault> {
+    if entered.as_stand_in {
+        StandIn::become_user()?;
+    }
+    // The guard is watched too, through the control socket, should it be gone before this takes
+    // hold. A change of user would undo it.
+    let _ = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
+    root::build(root, entered, bounds.memory)?;
     confine::identify(root.network)?;
     confine::leave_keyring();
     confine::bound_processes();
+    root::seal()?;
     confine::drop_privileges()?;
-    confine::limits(memory)
+    confine::limits(bounds)
 }
 
 /// Ends whatever the program left running and waits until all of it is gone: this process is

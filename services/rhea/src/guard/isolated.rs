@@ -4,17 +4,24 @@ use std::os::fd::OwnedFd;
 use std::time::Instant;
 
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::mount::{MountPropagationFlags, mount_change};
 use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, pidfd_open, waitpid};
 use rustix::thread::UnshareFlags;
 
 use super::control::Control;
 use super::fault::{Fault, Step};
+use super::ids::{self, StandIn};
+use super::root::Sources;
 use super::spec::{GuardSpec, RootSpec};
-use super::{Jobs, init, mounts, silence};
+use super::{Jobs, confine, init, mounts, silence};
 
-/// The user and group an action has inside: an ordinary one, because programs that find
-/// themselves root try what they can't (`tar x` would change owners).
-const INSIDE_ID: u32 = 1000;
+/// What an action's first process starts with.
+pub(super) struct Entered {
+    /// Everything taken from the host, where only who is outside may take it.
+    pub(super) sources: Option<Sources>,
+    /// Whether to become the action's user.
+    pub(super) as_stand_in: bool,
+}
 
 /// Guards an action in a root of its own.
 pub(super) fn guard(
@@ -22,44 +29,72 @@ pub(super) fn guard(
     root: &RootSpec,
     control: &Control,
     jobs: Jobs,
-    trace: &OwnedFd,
+    trace: OwnedFd,
     started: Instant,
 ) -> Result<(), Fault> {
     let _ = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
-    unshare(root.network)?;
+    // What the root is mounted on while it is built may be out of the action's user's reach.
+    rustix::process::chdir(root.base.as_str()).step(format_args!("enter {}", root.base))?;
+    let entered = match ids::stand_in()? {
+        Some(ids) => enter_as_stand_in(root, &ids)?,
+        None => enter_as_oneself(root)?,
+    };
+    confine::close_memory().step("close this process's memory")?;
     // SAFETY: this process has one thread, so the child may do what the parent may.
     let child = match unsafe { libc::fork() } {
-        0 => init::run(spec, root, control, &jobs, trace, started),
+        0 => init::run(spec, root, entered, control, jobs, &trace, started),
         pid => Pid::from_raw(pid)
             .filter(|_| pid > 0)
             .ok_or_else(mounts::last_errno)
             .step("fork")?,
     };
     silence();
-    drop(jobs);
+    drop((jobs, trace, entered));
     watch(child, control)
 }
 
-/// Enters new namespaces, with this process's user and group as [`INSIDE_ID`]. With the host's
-/// network its namespace is kept.
-fn unshare(network: bool) -> Result<(), Fault> {
-    let user = rustix::process::geteuid().as_raw();
-    let group = rustix::process::getegid().as_raw();
-    let mut namespaces = UnshareFlags::NEWUSER
-        | UnshareFlags::NEWNS
-        | UnshareFlags::NEWPID
-        | UnshareFlags::NEWIPC
-        | UnshareFlags::NEWUTS;
-    namespaces.set(UnshareFlags::NEWNET, !network);
-    // SAFETY: the flags hold nothing that concerns descriptors or memory of other threads.
-    unsafe { rustix::thread::unshare_unsafe(namespaces) }.step("enter new namespaces")?;
-    write("/proc/self/setgroups", "deny")?;
-    write("/proc/self/gid_map", &format!("{INSIDE_ID} {group} 1"))?;
-    write("/proc/self/uid_map", &format!("{INSIDE_ID} {user} 1"))
+fn enter_as_oneself(root: &RootSpec) -> Result<Entered, Fault> {
+    ids::enter_own()?;
+    unshare(namespaces(root.network))?;
+    Ok(Entered {
+        sources: None,
+        as_stand_in: false,
+    })
 }
 
-fn write(path: &str, text: &str) -> Result<(), Fault> {
-    std::fs::write(path, text).step(format_args!("write {path}"))
+/// The host's mounts are taken while this process may shift their ids.
+fn enter_as_stand_in(root: &RootSpec, ids: &StandIn) -> Result<Entered, Fault> {
+    unshare(UnshareFlags::NEWNS)?;
+    separate_mounts()?;
+    let sources = Sources::clone_from_host(root, Some(ids.shift()))?;
+    ids.enter()?;
+    unshare(namespaces(root.network))?;
+    Ok(Entered {
+        sources: Some(sources),
+        as_stand_in: true,
+    })
+}
+
+/// The namespaces of an action beside its users'. With the host's network its namespace is kept.
+fn namespaces(network: bool) -> UnshareFlags {
+    let mut namespaces =
+        UnshareFlags::NEWNS | UnshareFlags::NEWPID | UnshareFlags::NEWIPC | UnshareFlags::NEWUTS;
+    namespaces.set(UnshareFlags::NEWNET, !network);
+    namespaces
+}
+
+fn unshare(namespaces: UnshareFlags) -> Result<(), Fault> {
+    // SAFETY: the flags hold nothing that concerns descriptors or memory of other threads.
+    unsafe { rustix::thread::unshare_unsafe(namespaces) }.step("enter new namespaces")
+}
+
+/// Nothing that is mounted from now on is seen outside of this namespace.
+pub(super) fn separate_mounts() -> Result<(), Fault> {
+    mount_change(
+        "/",
+        MountPropagationFlags::PRIVATE | MountPropagationFlags::REC,
+    )
+    .step("separate the mounts from the host's")
 }
 
 /// Waits until the first process ends, and ends it when the control socket does.

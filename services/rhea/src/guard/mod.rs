@@ -28,6 +28,7 @@ mod bare;
 mod confine;
 pub(crate) mod control;
 mod fault;
+mod ids;
 mod init;
 mod isolated;
 mod mounts;
@@ -79,9 +80,9 @@ fn guard(control: &Control, started: Instant) -> Result<(), Report> {
     // A terminal's signals must not reach actions.
     let _ = rustix::process::setsid();
     match &spec.ground {
-        Ground::Root(root) => isolated::guard(&spec, root, control, jobs, &trace, started)
+        Ground::Root(root) => isolated::guard(&spec, root, control, jobs, trace, started)
             .map_err(|fault| fault.report(fault.explain())),
-        Ground::Host => bare::guard(&spec, control, &jobs, &trace, started)
+        Ground::Host => bare::guard(&spec, control, jobs, &trace, started)
             .map_err(|fault| fault.report(format!("can't guard an action: {fault}"))),
     }
 }

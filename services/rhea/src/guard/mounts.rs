@@ -30,7 +30,11 @@ impl Access {
                 libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV
             }
             Self::Writable => libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV,
-            Self::Device => libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NOEXEC,
+            // A read-only mount keeps the node itself as it is; what is written to the device goes
+            // there all the same.
+            Self::Device => {
+                libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NOEXEC
+            }
         }
     }
 }
@@ -60,22 +64,44 @@ fn clone_at(directory: BorrowedFd<'_>, path: &str, access: Access) -> Result<Own
             | OpenTreeFlags::OPEN_TREE_CLOEXEC
             | OpenTreeFlags::AT_RECURSIVE,
     )?;
-    restrict(tree.as_fd(), access.attributes(), libc::AT_RECURSIVE)?;
+    let attr = attributes(access.attributes());
+    set_attributes(tree.as_fd(), attr, libc::AT_RECURSIVE)?;
     Ok(tree)
 }
 
-/// Makes the root itself read-only; what is mounted below it stays as it is.
-pub(super) fn seal(root: BorrowedFd<'_>) -> Result<(), Fault> {
-    restrict(root, libc::MOUNT_ATTR_RDONLY, 0).step("make the root read-only")
+/// Has a cloned tree show ids as a user namespace maps them. Filesystems that can't do that (an
+/// overlay, as containers have it, and most of the network) stay as they are: whoever looks is
+/// then one of the others there.
+pub(super) fn shift_ids(tree: BorrowedFd<'_>, by: BorrowedFd<'_>) {
+    let attr = libc::mount_attr {
+        userns_fd: u64::from(by.as_raw_fd().unsigned_abs()),
+        ..attributes(libc::MOUNT_ATTR_IDMAP)
+    };
+    if set_attributes(tree, attr, libc::AT_RECURSIVE).is_err() {
+        // Something below may be what can't.
+        let _ = set_attributes(tree, attr, 0);
+    }
 }
 
-fn restrict(mount: BorrowedFd<'_>, attributes: u64, flags: i32) -> Result<(), Errno> {
-    let attr = libc::mount_attr {
-        attr_set: attributes,
+/// Makes what is mounted at a path of the root read-only; what is mounted below it stays as it is.
+pub(super) fn seal(path: &str) -> Result<(), Fault> {
+    let mount = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+        .step(format_args!("hold {path}"))?;
+    set_attributes(mount.as_fd(), attributes(libc::MOUNT_ATTR_RDONLY), 0)
+        .step(format_args!("make {path} read-only"))
+}
+
+/// Attributes to set on mounts, which are nobody else's.
+fn attributes(set: u64) -> libc::mount_attr {
+    libc::mount_attr {
+        attr_set: set,
         attr_clr: 0,
-        propagation: 0,
+        propagation: libc::MS_PRIVATE,
         userns_fd: 0,
-    };
+    }
+}
+
+fn set_attributes(mount: BorrowedFd<'_>, attr: libc::mount_attr, flags: i32) -> Result<(), Errno> {
     // SAFETY: the path is a NUL-terminated literal, and the pointer and the size describe
     // `attr`, which outlives the call.
     let result = unsafe {
@@ -145,16 +171,9 @@ pub(super) fn attach(
     .step(format_args!("attach {what}"))
 }
 
-/// Attaches a mount at a path of the host's.
-pub(super) fn attach_at_host(mount: BorrowedFd<'_>, path: &str) -> Result<(), Fault> {
-    move_mount(
-        mount,
-        "",
-        CWD,
-        path,
-        MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH,
-    )
-    .step(format_args!("attach to {path}"))
+/// Attaches a mount to the working directory.
+pub(super) fn attach_here(mount: BorrowedFd<'_>) -> Result<(), Fault> {
+    attach(mount, CWD, "the root")
 }
 
 /// The entry at a relative path below `root`, reached through no link.

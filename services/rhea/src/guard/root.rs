@@ -5,15 +5,16 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{FileType, Mode, OFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
-use rustix::mount::{MountAttrFlags, MountPropagationFlags, UnmountFlags, mount_change, unmount};
+use rustix::mount::{MountAttrFlags, UnmountFlags, unmount};
 use vx_core::{CheckoutMode, CheckoutMount, RelPath, places};
 
 use super::fault::{Fault, Step};
+use super::isolated::{self, Entered};
 use super::mounts::{
-    Access, attach, attach_at_host, beneath, clone_directory, clone_tree, filesystem,
-    make_directory, seal, tmpfs,
+    self, Access, attach, attach_here, beneath, clone_directory, filesystem, make_directory,
+    shift_ids, tmpfs,
 };
 use super::spec::{BindAccess, RootSpec};
 use crate::host::SystemEntry;
@@ -59,22 +60,44 @@ const PRELOAD_LIST: &str = "etc/ld.so.preload";
 /// The root itself holds directories and a few short files.
 const ROOT_SIZE: &str = "4m";
 
-/// Half of the memory is what a tmpfs gets by default; pages are used only as written.
-const TEMPORARY_SIZE: &str = "50%";
+/// Where what can be written in memory lies while the root is built.
+const STORAGE: &str = "vx/storage";
 
-/// Builds the root and makes it the calling process's.
-pub(super) fn build(spec: &RootSpec) -> Result<(), Fault> {
-    mount_change(
-        "/",
-        MountPropagationFlags::PRIVATE | MountPropagationFlags::REC,
-    )
-    .step("separate the mounts from the host's")?;
-    let sources = Sources::clone_from_host(spec)?;
+/// What a root's user is told to be when ids could not be shifted: git refuses what is another's.
+const GIT_SETTINGS: (&str, &str) = ("etc/gitconfig", "[safe]\n\tdirectory = *\n");
+
+/// What of the kernel's only matters to who administers a machine.
+const MASKED: &[&str] = &[
+    "kcore",
+    "kmsg",
+    "kpagecount",
+    "kpageflags",
+    "keys",
+    "key-users",
+    "latency_stats",
+    "sched_debug",
+    "sysrq-trigger",
+    "timer_list",
+];
+
+/// Builds the root and makes it the calling process's. `memory` is what may be kept in memory
+/// file systems, in bytes.
+pub(super) fn build(spec: &RootSpec, entered: Entered, memory: u64) -> Result<(), Fault> {
+    isolated::separate_mounts()?;
+    let sources = match entered.sources {
+        Some(sources) => sources,
+        None => Sources::clone_from_host(spec, None)?,
+    };
     let root = tmpfs("755", ROOT_SIZE)?;
-    attach_at_host(root.as_fd(), &spec.base)?;
+    attach_here(root.as_fd())?;
+    let mut storage = Storage::new(root.as_fd(), memory)?;
     system(root.as_fd(), spec, sources.system)?;
     devices(root.as_fd(), sources.devices)?;
     for (path, text) in ETC {
+        write_file(root.as_fd(), path, text)?;
+    }
+    if entered.as_stand_in {
+        let (path, text) = GIT_SETTINGS;
         write_file(root.as_fd(), path, text)?;
     }
     if spec.watched && !REALPATH.is_empty() {
@@ -89,31 +112,92 @@ pub(super) fn build(spec: &RootSpec) -> Result<(), Fault> {
         }
     }
     make_directory(root.as_fd(), relative(places::HOME))?;
-    temporary(root.as_fd(), "tmp")?;
-    temporary(root.as_fd(), "dev/shm")?;
+    for (path, name) in [("tmp", "tmp"), ("dev/shm", "shm")] {
+        mount_at(root.as_fd(), path, storage.directory(name, 0o1777)?)?;
+    }
     mount_at(root.as_fd(), "proc", process_filesystem()?)?;
+    mask(root.as_fd())?;
     if let Some(toolchain) = sources.toolchain {
         mount_at(root.as_fd(), relative(places::TOOLCHAIN), toolchain)?;
     }
     if let (Some(checkout), Some(tree)) = (&spec.checkout, sources.checkout) {
-        mount_checkout(root.as_fd(), checkout, tree, &spec.layer)?;
+        mount_checkout(root.as_fd(), checkout, tree, &mut storage)?;
     }
     for (path, tree) in spec.host_paths.iter().zip(sources.host_paths) {
         mount_as_it_is(root.as_fd(), path, tree)?;
     }
     for (bind, tree) in spec.binds.iter().zip(sources.binds) {
         let tree = match bind.access {
-            BindAccess::PrivateLayer => layered(tree, &spec.layer)?,
+            BindAccess::PrivateLayer => storage.overlay(tree)?,
             BindAccess::ReadOnly | BindAccess::Writable => tree,
         };
         mount_at(root.as_fd(), relative(&bind.at), tree)?;
     }
-    enter(root.as_fd())?;
-    seal(root.as_fd())
+    enter(root.as_fd())
+}
+
+/// Makes the root and what the kernel shows of itself read-only. What an action is confined by is
+/// written there before.
+pub(super) fn seal() -> Result<(), Fault> {
+    mounts::seal("/proc")?;
+    mounts::seal("/")
+}
+
+/// All that an action can write in memory, as one file system, so that it has one bound.
+struct Storage {
+    mount: OwnedFd,
+    layers: usize,
+}
+
+impl Storage {
+    fn new(root: BorrowedFd<'_>, bytes: u64) -> Result<Self, Fault> {
+        let mount = tmpfs("755", &bytes.to_string())?;
+        let at = make_directory(root, STORAGE)?;
+        attach(mount.as_fd(), at.as_fd(), STORAGE)?;
+        Ok(Self { mount, layers: 0 })
+    }
+
+    /// A directory of its own, to be mounted.
+    fn directory(&self, name: &str, mode: u32) -> Result<OwnedFd, Fault> {
+        make_directory(self.mount.as_fd(), name)?;
+        rustix::fs::chmodat(
+            &self.mount,
+            name,
+            Mode::from_raw_mode(mode),
+            AtFlags::empty(),
+        )
+        .step(format_args!("set the mode of /{name}"))?;
+        clone_directory(self.mount.as_fd(), name, Access::Writable)
+    }
+
+    /// A mount that shows `lower` and keeps what is written in memory.
+    ///
+    /// The layers are named relative to the working directory, so that no character of a path can
+    /// be taken for a separator of overlay's options.
+    fn overlay(&mut self, lower: OwnedFd) -> Result<OwnedFd, Fault> {
+        let own = format!("layer/{}", self.layers);
+        self.layers += 1;
+        let own = make_directory(self.mount.as_fd(), &own)?;
+        let below = make_directory(own.as_fd(), "lower")?;
+        make_directory(own.as_fd(), "upper")?;
+        make_directory(own.as_fd(), "work")?;
+        attach(lower.as_fd(), below.as_fd(), "the checkout below its layer")?;
+        rustix::process::fchdir(&own).step("enter the layer's storage")?;
+        filesystem(
+            "overlay",
+            &[
+                ("lowerdir", "lower"),
+                ("upperdir", "upper"),
+                ("workdir", "work"),
+                ("userxattr", ""),
+            ],
+            MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV,
+        )
+    }
 }
 
 /// Everything taken from the host, cloned.
-struct Sources {
+pub(super) struct Sources {
     system: Vec<Option<OwnedFd>>,
     devices: Vec<OwnedFd>,
     toolchain: Option<OwnedFd>,
@@ -123,7 +207,18 @@ struct Sources {
 }
 
 impl Sources {
-    fn clone_from_host(spec: &RootSpec) -> Result<Self, Fault> {
+    /// Clones what the root shows of the host, with ids shifted where that is asked for.
+    pub(super) fn clone_from_host(
+        spec: &RootSpec,
+        shift: Option<BorrowedFd<'_>>,
+    ) -> Result<Self, Fault> {
+        let clone_tree = |path: &str, access: Access| {
+            let tree = mounts::clone_tree(path, access)?;
+            if let Some(shift) = shift.filter(|_| access != Access::Device) {
+                shift_ids(tree.as_fd(), shift);
+            }
+            Ok(tree)
+        };
         let system = spec
             .system
             .iter()
@@ -192,8 +287,18 @@ fn devices(root: BorrowedFd<'_>, nodes: Vec<OwnedFd>) -> Result<(), Fault> {
     Ok(())
 }
 
-fn temporary(root: BorrowedFd<'_>, path: &str) -> Result<(), Fault> {
-    mount_at(root, path, tmpfs("1777", TEMPORARY_SIZE)?)
+/// Puts nothing in the place of what concerns no action.
+fn mask(root: BorrowedFd<'_>) -> Result<(), Fault> {
+    for name in MASKED {
+        let path = format!("proc/{name}");
+        // Kernels differ in what they have.
+        let Ok(target) = beneath(root, &path) else {
+            continue;
+        };
+        let nothing = clone_directory(root, "dev/null", Access::Device)?;
+        attach(nothing.as_fd(), target.as_fd(), &path)?;
+    }
+    Ok(())
 }
 
 fn process_filesystem() -> Result<OwnedFd, Fault> {
@@ -210,7 +315,7 @@ fn mount_checkout(
     root: BorrowedFd<'_>,
     checkout: &CheckoutMount,
     tree: OwnedFd,
-    layer: &str,
+    storage: &mut Storage,
 ) -> Result<(), Fault> {
     let target = make_directory(root, relative(&checkout.at))?;
     match checkout.mode {
@@ -224,51 +329,20 @@ fn mount_checkout(
             }
         }
         CheckoutMode::PrivateLayer => {
-            let storage = tmpfs("755", TEMPORARY_SIZE)?;
-            attach_at_host(storage.as_fd(), layer)?;
-            let overlay = overlay(storage.as_fd(), tree)
+            let overlay = storage
+                .overlay(tree)
                 .map_err(|fault| fault.within(&layer_refused(&checkout.host)))?;
             attach(overlay.as_fd(), target.as_fd(), &checkout.at)?;
             for (index, hidden) in checkout.hidden.iter().enumerate() {
                 if let Some(directory) = directory_in(overlay.as_fd(), hidden)? {
                     let name = format!("hidden/{index}");
-                    make_directory(storage.as_fd(), &name)?;
-                    let own = clone_directory(storage.as_fd(), &name, Access::Writable)?;
+                    let own = storage.directory(&name, 0o755)?;
                     attach(own.as_fd(), directory.as_fd(), hidden.as_str())?;
                 }
             }
         }
     }
     Ok(())
-}
-
-/// A mount that shows `lower` and keeps what is written in memory.
-fn layered(lower: OwnedFd, layer: &str) -> Result<OwnedFd, Fault> {
-    let storage = tmpfs("755", TEMPORARY_SIZE)?;
-    attach_at_host(storage.as_fd(), layer)?;
-    overlay(storage.as_fd(), lower)
-}
-
-/// An overlay that shows `lower` and keeps what is written in `storage`.
-///
-/// The layers are named relative to the working directory, so that no character of a host
-/// path can be taken for a separator of overlay's options.
-fn overlay(storage: BorrowedFd<'_>, lower: OwnedFd) -> Result<OwnedFd, Fault> {
-    let below = make_directory(storage, "lower")?;
-    make_directory(storage, "upper")?;
-    make_directory(storage, "work")?;
-    attach(lower.as_fd(), below.as_fd(), "the checkout below its layer")?;
-    rustix::process::fchdir(storage).step("enter the layer's storage")?;
-    filesystem(
-        "overlay",
-        &[
-            ("lowerdir", "lower"),
-            ("upperdir", "upper"),
-            ("workdir", "work"),
-            ("userxattr", ""),
-        ],
-        MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV,
-    )
 }
 
 /// What failed when a checkout got no layer, with the usual reason: the kernel overlays no
@@ -314,7 +388,10 @@ fn enter(root: BorrowedFd<'_>) -> Result<(), Fault> {
     rustix::process::fchdir(root).step("enter the root")?;
     rustix::process::pivot_root(".", ".").step("change the root")?;
     unmount(".", UnmountFlags::DETACH).step("leave the host's root")?;
-    rustix::process::chdir("/").step("enter the root")
+    rustix::process::chdir("/").step("enter the root")?;
+    // What is mounted from there stays.
+    unmount(format!("/{STORAGE}"), UnmountFlags::DETACH).step("put the storage out of sight")?;
+    rustix::fs::rmdir(format!("/{STORAGE}")).step("put the storage out of sight")
 }
 
 fn mount_at(root: BorrowedFd<'_>, path: &str, tree: OwnedFd) -> Result<(), Fault> {

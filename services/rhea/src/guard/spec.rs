@@ -57,10 +57,19 @@ pub(crate) struct Program {
 pub(crate) struct GuardSpec {
     /// Where the program runs.
     pub(crate) ground: Ground,
-    /// The memory that each process may have, in bytes.
-    pub(crate) memory: u64,
+    /// What the program and all it starts may use.
+    pub(crate) bounds: Bounds,
     /// What to run; without it the guard only shows that it could.
     pub(crate) program: Option<Program>,
+}
+
+/// What an action may use, each in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Bounds {
+    /// Memory: each process by itself, and all together with what lies in memory file systems.
+    pub(crate) memory: u64,
+    /// What it writes into directories that are collected; no file may be larger.
+    pub(crate) disk: u64,
 }
 
 /// What an action stands on.
@@ -77,8 +86,6 @@ pub(crate) enum Ground {
 pub(crate) struct RootSpec {
     /// An empty directory of the host's that the new root is mounted on while it is built.
     pub(crate) base: String,
-    /// Another, for what private layers keep.
-    pub(crate) layer: String,
     /// What of the host is visible.
     pub(crate) system: Vec<SystemEntry>,
     /// The toolchain's sysroot.

@@ -30,6 +30,9 @@ fn execute(
     watched: Option<&Watched>,
 ) -> Result<std::convert::Infallible, String> {
     reset_signals();
+    // Nothing else runs yet that could look.
+    super::confine::open_memory()
+        .map_err(|error| format!("can't open the program's memory to its guard: {error}"))?;
     rustix::process::chdir(program.cwd.as_str())
         .map_err(|error| format!("can't enter the working directory {}: {error}", program.cwd))?;
     let null = rustix::fs::open(

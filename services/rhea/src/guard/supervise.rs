@@ -23,7 +23,7 @@ pub(super) type EndOthers = fn();
 pub(super) fn supervise(
     program: &Program,
     control: &Control,
-    jobs: &Jobs,
+    jobs: Jobs,
     trace: &OwnedFd,
     end_others: EndOthers,
 ) -> Report {
@@ -39,7 +39,7 @@ pub(super) fn supervise(
 fn try_supervise(
     program: &Program,
     control: &Control,
-    jobs: &Jobs,
+    jobs: Jobs,
     trace: &OwnedFd,
     end_others: EndOthers,
 ) -> Result<Report, Fault> {
@@ -53,14 +53,14 @@ fn try_supervise(
         0 => {
             // The guard may be killed by itself.
             let _ = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
-            start(program, control, jobs, watched.as_ref())
+            start(program, control, &jobs, watched.as_ref())
         }
         pid => Pid::from_raw(pid)
             .filter(|_| pid > 0)
             .ok_or_else(last_errno)
             .step("fork")?,
     };
-    drop(watched);
+    drop((watched, jobs));
     if let Some(watch) = &watch {
         watch.answer()?;
     }
