@@ -275,7 +275,8 @@ Environment:
   VX_CASS_SECRET_FILE,
   VX_RHEA_SECRET_FILE   the secrets for those
   VX_CASS_LIMIT         the size that the store is kept under, such as 10G
-  VX_RHEA_MEMORY        the memory that each process of an action may have, such as 4G
+  VX_RHEA_MEMORY        the memory that an action may have, such as 4G
+  VX_RHEA_DISK          what an action may write into its output directories, such as 20G
   VX_CASS_PLACE         `off`: the store puts no files in place, they are streamed
   VX_LOG                what the daemons log, in the filter language of `tracing`
   VX_AETHER_BIN         the orchestrator's program (default: vx-aether beside vx)

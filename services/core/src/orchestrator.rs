@@ -13,7 +13,7 @@ use crate::error::ServiceResult;
 ///
 /// The orchestrator reads them once, when it starts, from its own environment; a request that
 /// comes with other values can't be served by it and is refused.
-pub const SETTING_VARIABLES: [&str; 7] = [
+pub const SETTING_VARIABLES: [&str; 8] = [
     "VX_CASS",
     "VX_CASS_SECRET_FILE",
     "VX_CASS_LIMIT",
@@ -21,6 +21,7 @@ pub const SETTING_VARIABLES: [&str; 7] = [
     "VX_RHEA",
     "VX_RHEA_SECRET_FILE",
     "VX_RHEA_MEMORY",
+    "VX_RHEA_DISK",
 ];
 
 /// The settings among `variables`: those of [`SETTING_VARIABLES`] that are set and not empty.

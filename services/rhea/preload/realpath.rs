@@ -5,6 +5,9 @@
 //! once for all of it. It is loaded into what is traced, before other libraries, and does
 //! what the C library does: the watching process notes the same looks.
 //!
+//! A look at what a descriptor leads to needs no question, and is made here in a way that shows that
+//! no path is named: by the call that takes none, or by a null path.
+//!
 //! Built by `build.rs`; it is no part of a crate.
 #![no_std]
 
@@ -21,10 +24,21 @@ const HERE: c_long = -100;
 const INVALID: c_int = 22;
 const PATH_ONLY: c_int = 0o10_000_000 | 0o2_000_000;
 
+const FAULT: c_int = 14;
+const EMPTY_PATH: c_int = 0x1000;
+
 #[cfg(target_arch = "x86_64")]
 const READLINKAT: c_long = 267;
 #[cfg(not(target_arch = "x86_64"))]
 const READLINKAT: c_long = 78;
+#[cfg(target_arch = "x86_64")]
+const FSTAT: c_long = 5;
+#[cfg(not(target_arch = "x86_64"))]
+const FSTAT: c_long = 80;
+#[cfg(target_arch = "x86_64")]
+const STATX: c_long = 332;
+#[cfg(not(target_arch = "x86_64"))]
+const STATX: c_long = 291;
 
 unsafe extern "C" {
     fn syscall(number: c_long, ...) -> c_long;
@@ -95,6 +109,58 @@ pub unsafe extern "C" fn __realpath_chk(
 pub unsafe extern "C" fn canonicalize_file_name(path: *const c_char) -> *mut c_char {
     // SAFETY: the caller's promises are the same.
     unsafe { realpath(path, core::ptr::null_mut()) }
+}
+
+/// # Safety
+/// As the C library's: room for a `struct stat`, which is the kernel's own on 64-bit processors.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fstat(descriptor: c_int, found: *mut c_void) -> c_int {
+    // SAFETY: the room is the caller's.
+    unsafe { syscall(FSTAT, c_long::from(descriptor), found) as c_int }
+}
+
+/// # Safety
+/// As [`fstat`].
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fstat64(descriptor: c_int, found: *mut c_void) -> c_int {
+    // SAFETY: the caller's promises are the same.
+    unsafe { fstat(descriptor, found) }
+}
+
+/// # Safety
+/// As the C library's: a NUL-terminated path or null, and room for a `struct statx`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn statx(
+    descriptor: c_int,
+    path: *const c_char,
+    flags: c_int,
+    mask: u32,
+    found: *mut c_void,
+) -> c_int {
+    let call = |path: *const c_char| {
+        // SAFETY: path and room are the caller's.
+        unsafe {
+            syscall(
+                STATX,
+                c_long::from(descriptor),
+                path,
+                c_long::from(flags),
+                mask as c_long,
+                found,
+            ) as c_int
+        }
+    };
+    // SAFETY: the path is the caller's.
+    let of_descriptor = flags & EMPTY_PATH != 0 && !path.is_null() && unsafe { *path } == 0;
+    if of_descriptor {
+        let result = call(core::ptr::null());
+        // Kernels before 6.11 take no null path.
+        // SAFETY: the C library's own variable.
+        if result == 0 || unsafe { *__errno_location() } != FAULT {
+            return result;
+        }
+    }
+    call(path)
 }
 
 /// Where what is there lies, as the kernel says; the length of its path.

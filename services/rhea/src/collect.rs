@@ -17,6 +17,7 @@ use crate::bare::places::Places;
 use crate::fault::{Stop, Tried, lost_task};
 use crate::ingest::{Found, Intake, Refused, Stamp, Stored, find, open_directory};
 use crate::marker::Marks;
+use crate::meter::gib;
 
 /// How the names of files end in which a compiler says what it read.
 const DEP_INFO: &str = ".d";
@@ -49,6 +50,8 @@ pub(crate) struct Collector {
     pub(crate) directories: Vec<Collected>,
     /// Where the action's places really are, if they are not where they are said to be.
     pub(crate) places: Option<Arc<Places>>,
+    /// The most that all of it may be, in bytes.
+    pub(crate) bound: u64,
 }
 
 impl Collector {
@@ -84,10 +87,11 @@ impl Collector {
     /// Stores everything an action left, and announces what was not announced before.
     pub(crate) async fn all(&self, early: &Early) -> Result<Vec<Kept>, Stop> {
         let mut all = Vec::new();
+        let mut room = Room(self.bound);
         for one in &self.directories {
             let found = match &one.collect.form {
-                CollectForm::Files => self.files(one, early, &mut all).await?,
-                CollectForm::Tree { name } => vec![self.tree(one, name).await?],
+                CollectForm::Files => self.files(one, early, &mut all, &mut room).await?,
+                CollectForm::Tree { name } => vec![self.tree(one, name, &mut room).await?],
             };
             for kept in found {
                 self.observer.stored(kept.output.clone()).await?;
@@ -103,12 +107,14 @@ impl Collector {
         one: &Collected,
         early: &Early,
         all: &mut Vec<Kept>,
+        room: &mut Room,
     ) -> Result<Vec<Kept>, Stop> {
         let (host, at) = (one.host.clone(), one.collect.at.clone());
         let listed = tokio::task::spawn_blocking(move || list_files(&host, &at));
         let mut names = Vec::new();
         let mut found = Vec::new();
         for (name, file) in listed.await.map_err(|error| lost_task(&error))?? {
+            room.take(&file, self.bound)?;
             match early.get(&name) {
                 Some((stamp, kept)) if *stamp == file.stamp => all.push(kept.clone()),
                 _ if self.places.is_some() && name.ends_with(DEP_INFO) => {
@@ -146,11 +152,14 @@ impl Collector {
     }
 
     /// Stores a directory as a tree.
-    async fn tree(&self, one: &Collected, name: &str) -> Result<Kept, Stop> {
+    async fn tree(&self, one: &Collected, name: &str, room: &mut Room) -> Result<Kept, Stop> {
         let (host, seen) = (one.host.clone(), one.seen.clone());
         let walked = tokio::task::spawn_blocking(move || walk(&host, &seen));
         let Walked { mut entries, files } = walked.await.map_err(|error| lost_task(&error))??;
         let (paths, found): (Vec<_>, Vec<_>) = files.into_iter().unzip();
+        for file in &found {
+            room.take(file, self.bound)?;
+        }
         let executables: Vec<bool> = found.iter().map(|found: &Found| found.executable).collect();
         let stored = self.intake.files(found).await?;
         let mut marked = Marks::default();
@@ -178,6 +187,26 @@ impl Collector {
             },
             marked,
         })
+    }
+}
+
+/// What is left of a bound, in bytes.
+struct Room(u64);
+
+impl Room {
+    /// A hole in a file is read, sent and stored like anything else.
+    fn take(&mut self, file: &Found, bound: u64) -> Result<(), Stop> {
+        match self.0.checked_sub(file.size) {
+            Some(left) => {
+                self.0 = left;
+                Ok(())
+            }
+            None => Err(Stop::Unfit(format!(
+                "its files are larger than {} together, which is what an action may leave; where \
+                 that is too little, set VX_RHEA_DISK (such as 40G), `vx stop`, and build again",
+                gib(bound)
+            ))),
+        }
     }
 }
 

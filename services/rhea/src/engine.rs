@@ -20,7 +20,8 @@ use crate::fault::{Stop, lost_task};
 use crate::guard::spec::{Ground, GuardSpec, Report, RootSpec};
 use crate::host::{SystemEntry, system};
 use crate::jobs::Jobserver;
-use crate::memory::{ActionBounds, MemoryBounds, disk_of};
+use crate::memory::{ActionBounds, MemoryBounds, disk_of, machine};
+use crate::meter::Meter;
 use crate::packages::Packages;
 use crate::run::run;
 use crate::scratch::{Directory, DirectoryError, remove};
@@ -100,6 +101,8 @@ pub(crate) struct Engine {
     pub(crate) counters: Counters,
     /// What each action may use.
     pub(crate) bounds: ActionBounds,
+    /// What all actions together use.
+    pub(crate) meter: Arc<Meter>,
     /// Actions under way, and what is cleared away after them.
     pub(crate) background: TaskTracker,
     /// How actions are run where they can't be isolated.
@@ -164,6 +167,7 @@ impl Rhea {
                     .disk
                     .unwrap_or_else(|| disk_of(&settings.directory)),
             },
+            meter: Meter::new(machine(), settings.directory.clone()),
             background: TaskTracker::new(),
             bare: None,
             slots,
@@ -239,14 +243,18 @@ impl Engine {
         } = self.spawner.spawn(&spec, &self.jobs).await?;
         let fault = loop {
             match control.next().await? {
-                Some(Report::Ready { .. }) => {}
+                Some(Report::Ready { .. } | Report::Alive { .. }) => {}
                 Some(Report::Ended { .. }) => break None,
                 Some(Report::Unable {
                     reason,
                     refused: true,
                 }) => break Some(reason),
                 // What passes must not have everything run without isolation from now on.
-                Some(Report::Unable { reason, .. } | Report::NotStarted(reason)) => {
+                Some(
+                    Report::Unable { reason, .. }
+                    | Report::NotStarted(reason)
+                    | Report::Exceeded { what: reason, .. },
+                ) => {
                     return Err(std::io::Error::other(reason));
                 }
                 None => {
@@ -258,7 +266,7 @@ impl Engine {
             }
         };
         drop(control);
-        process.ended().await?;
+        process.end().await?;
         Ok(fault)
     }
 

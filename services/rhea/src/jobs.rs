@@ -31,7 +31,7 @@ pub(crate) fn variable() -> (String, String) {
 /// The jobserver.
 pub(crate) struct Jobserver {
     slots: usize,
-    /// What programs inherit. Their descriptions are blocking, as `make` before 4.4 needs.
+    /// The pipe.
     shared: (OwnedFd, OwnedFd),
     /// This process's own description of the read end, which does not block.
     read: AsyncFd<OwnedFd>,
@@ -47,8 +47,8 @@ impl Jobserver {
     /// A jobserver of so many slots. Must be called within a runtime.
     pub(crate) fn new(slots: usize) -> std::io::Result<Arc<Self>> {
         let shared = pipe_with(PipeFlags::CLOEXEC)?;
-        let read = reopen(shared.0.as_fd(), OFlags::RDONLY)?;
-        let write = reopen(shared.1.as_fd(), OFlags::WRONLY)?;
+        let read = reopen(shared.0.as_fd(), OFlags::RDONLY | OFlags::NONBLOCK)?;
+        let write = reopen(shared.1.as_fd(), OFlags::WRONLY | OFlags::NONBLOCK)?;
         // SAFETY: the descriptor is owned by what watches it and closes with it.
         let read = unsafe { AsyncFd::register_with_interest(read, Interest::READABLE) }?;
         let jobserver = Self {
@@ -63,9 +63,14 @@ impl Jobserver {
         Ok(Arc::new(jobserver))
     }
 
-    /// The ends programs inherit: for reading and for writing.
-    pub(crate) fn ends(&self) -> (BorrowedFd<'_>, BorrowedFd<'_>) {
-        (self.shared.0.as_fd(), self.shared.1.as_fd())
+    /// The ends that the programs of one action inherit, for reading and for writing. Their
+    /// descriptions are that action's alone, so that no flag one sets on them is another's, and
+    /// blocking, as `make` before 4.4 needs.
+    pub(crate) fn own_ends(&self) -> std::io::Result<(OwnedFd, OwnedFd)> {
+        Ok((
+            reopen(self.shared.0.as_fd(), OFlags::RDONLY)?,
+            reopen(self.shared.1.as_fd(), OFlags::WRONLY)?,
+        ))
     }
 
     /// Waits for a token.
@@ -116,12 +121,12 @@ impl Jobserver {
     }
 }
 
-/// A new description of a pipe's end that does not block, whatever programs do to theirs.
-fn reopen(end: BorrowedFd<'_>, direction: OFlags) -> std::io::Result<OwnedFd> {
+/// A new description of a pipe's end, whatever programs do to theirs.
+fn reopen(end: BorrowedFd<'_>, how: OFlags) -> std::io::Result<OwnedFd> {
     let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&end));
     Ok(rustix::fs::open(
         path,
-        direction | OFlags::NONBLOCK | OFlags::CLOEXEC,
+        how | OFlags::CLOEXEC,
         Mode::empty(),
     )?)
 }
@@ -155,14 +160,29 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_one_action_sets_on_its_ends_is_its_own() {
+        let jobs = Jobserver::new(1).unwrap();
+        let one = jobs.own_ends().unwrap();
+        let two = jobs.own_ends().unwrap();
+        for end in [&one.0, &one.1] {
+            rustix::io::ioctl_fionbio(end, true).unwrap();
+        }
+        for end in [&two.0, &two.1] {
+            let flags = rustix::fs::fcntl_getfl(end).unwrap();
+            assert!(!flags.contains(OFlags::NONBLOCK));
+        }
+    }
+
+    #[tokio::test]
     async fn lost_and_invented_tokens_are_made_good_when_nothing_runs() {
         let jobs = Jobserver::new(2).unwrap();
         let one = jobs.acquire().await.unwrap();
         // A program takes a token and is killed, then another writes five it never took.
-        rustix::io::read(jobs.ends().0, &mut [0_u8; 1]).unwrap();
+        let (read, write) = jobs.own_ends().unwrap();
+        rustix::io::read(&read, &mut [0_u8; 1]).unwrap();
         drop(one);
         let one = jobs.acquire().await.unwrap();
-        rustix::io::write(jobs.ends().1, b"+++++").unwrap();
+        rustix::io::write(&write, b"+++++").unwrap();
         drop(one);
         let _one = jobs.acquire().await.unwrap();
         let _two = jobs.acquire().await.unwrap();

@@ -17,6 +17,7 @@
 //! The executor decides no keys and can't publish: it only ever holds a
 //! [`vx_core::Store`].
 
+mod attend;
 mod bare;
 mod collect;
 mod engine;
@@ -30,6 +31,7 @@ mod layout;
 mod marker;
 mod memory;
 mod messages;
+mod meter;
 mod packages;
 mod run;
 mod scratch;

@@ -7,6 +7,7 @@ use vx_core::ActionSpec;
 
 use crate::guard::spec::Bounds;
 use crate::layout::is_script;
+use crate::meter::gib;
 
 /// What a build script's processes have at least, in bytes, where the machine has it: a C++
 /// compiler at work takes about two.
@@ -58,9 +59,14 @@ impl MemoryBounds {
 impl Default for MemoryBounds {
     /// What this machine can give.
     fn default() -> Self {
-        let info = rustix::system::sysinfo();
-        Self::of_machine(info.totalram.saturating_mul(u64::from(info.mem_unit)))
+        Self::of_machine(machine())
     }
+}
+
+/// The machine's memory, in bytes.
+pub(crate) fn machine() -> u64 {
+    let info = rustix::system::sysinfo();
+    info.totalram.saturating_mul(u64::from(info.mem_unit))
 }
 
 /// What each action may use.
@@ -122,9 +128,9 @@ pub(crate) fn note(stderr: &[u8], bound: u64) -> Option<String> {
     let refused = |text: &&str| memmem::find(stderr, text.as_bytes()).is_some();
     REFUSED.iter().any(refused).then(|| {
         format!(
-            "note: each process of this action may have {:.1} GiB of memory; where that is too \
+            "note: each process of this action may have {} of memory; where that is too \
              little, set VX_RHEA_MEMORY (such as 16G), `vx stop`, and build again\n",
-            bound as f64 / (1 << 30) as f64
+            gib(bound)
         )
     })
 }

@@ -1,7 +1,6 @@
 //! One action, from its inputs to its outputs.
 
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +14,7 @@ use vx_core::{
     Observer, Output, OutputForm, OutputStream, RelPath, ServiceError, Store, Watch, places,
 };
 
+use crate::attend::attend;
 use crate::bare::places::Places;
 use crate::bare::prepare::prepare;
 use crate::bare::shelf::Hold;
@@ -22,7 +22,7 @@ use crate::collect::{Collected, Collector, Early, Kept};
 use crate::engine::{Bare, Engine};
 use crate::fault::{Stop, Tried};
 use crate::guard::spec::{Bind, BindAccess, Ground, GuardSpec, Program, Report, RootSpec};
-use crate::guard::trace::{Reach, Scope, Writes};
+use crate::guard::trace::{self, Reach, Scope, Writes};
 use crate::ingest::Intake;
 use crate::jobs::variable;
 use crate::layout::in_order;
@@ -31,7 +31,7 @@ use crate::memory;
 use crate::messages::Artifact;
 use crate::packages::Lease;
 use crate::scratch::Scratch;
-use crate::spawner::{Guarded, Process, Reports};
+use crate::spawner::{Guarded, Process};
 use crate::stage::stage;
 use crate::streams::Pump;
 
@@ -67,7 +67,7 @@ pub(crate) async fn run(
     // Not waited for: the result is known, and what is left concerns nobody else.
     engine.background.spawn(async move {
         if let Some(process) = guard
-            && let Err(error) = process.ended().await
+            && let Err(error) = process.end().await
         {
             tracing::warn!(%error, "a guard can't be waited for");
         }
@@ -214,6 +214,7 @@ impl Attempt<'_> {
             observer: Arc::clone(&self.observer),
             directories,
             places,
+            bound: self.engine.bounds.of(self.action).disk,
         }
     }
 
@@ -343,9 +344,10 @@ impl Attempt<'_> {
             .with_places(places.clone());
         let err = Pump::messages(Arc::clone(&self.observer), self.action.messages, notices)
             .with_places(places.clone());
+        let charge = self.engine.meter.charge(&self.action.label);
         let attended = async {
             let (report, stdout, stderr, early) = tokio::try_join!(
-                outcome(&mut control, &process, &ended),
+                attend(&mut control, &process, &charge, &ended),
                 out.run(stdout, &ended),
                 err.run(stderr, &ended),
                 store_early(collector, self.action.messages, received),
@@ -359,7 +361,7 @@ impl Attempt<'_> {
         // Closing the socket is the order to end everything.
         drop(control);
         if finished.is_err() {
-            process.ended().await.tried("wait for a guard")?;
+            process.end().await.tried("wait for a guard")?;
         }
         drop(token);
         Ok((finished?, process))
@@ -389,11 +391,27 @@ impl Attempt<'_> {
             Some(Report::Unable { reason, .. } | Report::NotStarted(reason)) => {
                 Err(Stop::Unable(reason))
             }
-            Some(Report::Ready { .. }) | None => Err(Stop::Service(ServiceError::Failed(format!(
-                "what guards {} ended without a report; it may have been killed, for example \
+            Some(Report::Exceeded { what, duration }) => {
+                self.engine.counters.executed();
+                let note = format!("error: vx ended this: {what}\n");
+                let mut stderr = stderr;
+                stderr.extend_from_slice(note.as_bytes());
+                Ok(Finished {
+                    exit: UNFIT,
+                    duration,
+                    stdout,
+                    stderr,
+                    early,
+                    trace: None,
+                })
+            }
+            Some(Report::Ready { .. } | Report::Alive { .. }) | None => {
+                Err(Stop::Service(ServiceError::Failed(format!(
+                    "what guards {} ended without a report; it may have been killed, for example \
                  because memory ran out",
-                self.action.label
-            )))),
+                    self.action.label
+                ))))
+            }
         }
     }
 
@@ -402,7 +420,7 @@ impl Attempt<'_> {
         let fault = self.engine.bare.as_ref().map(|bare| &bare.trace_fault);
         match fault.filter(|fault| !fault.is_empty()) {
             _ if self.action.watch == Watch::Nothing => Ok(None),
-            None => read_trace(from).map(Some),
+            None => trace::read(from).map(Some).tried("read what the guard saw"),
             Some(fault) => Ok(Some(Trace {
                 incomplete: Some(fault.clone()),
                 ..Trace::default()
@@ -498,27 +516,6 @@ pub(crate) fn with_jobserver(mut env: Vec<(String, String)>) -> Vec<(String, Str
     env
 }
 
-/// Waits for the report that says how it went, and for the end of everything it is about.
-async fn outcome(
-    control: &mut Reports,
-    process: &Process,
-    ended: &CancellationToken,
-) -> Result<Option<Report>, Stop> {
-    let mut last = None;
-    while last.is_none() {
-        match control.next().await.tried("hear from a guard")? {
-            Some(Report::Ready { setup }) => tracing::trace!(?setup, "the ground stands"),
-            Some(report) => last = Some(report),
-            None => break,
-        }
-    }
-    if !matches!(last, Some(Report::Ended { .. })) {
-        process.ended().await.tried("wait for a guard")?;
-    }
-    ended.cancel();
-    Ok(last)
-}
-
 /// Stores what rustc says it finished and others wait for.
 async fn store_early(
     collector: &Collector,
@@ -552,21 +549,6 @@ async fn stream(collector: &Collector, name: &str, content: Vec<u8>) -> Result<O
         },
         marked: stored.marked,
     }))
-}
-
-/// The trace a guard left; without one, what was looked at is not known.
-fn read_trace(from: &OwnedFd) -> Result<Trace, Stop> {
-    let size = rustix::fs::fstat(from)
-        .map_err(std::io::Error::from)
-        .tried("look at a trace")?
-        .st_size;
-    let mut bytes = vec![0; usize::try_from(size).unwrap_or(0)];
-    from.try_clone()
-        .and_then(|file| std::fs::File::from(file).read_exact_at(&mut bytes, 0))
-        .tried("read a trace")?;
-    postcard::from_bytes(&bytes)
-        .map_err(std::io::Error::other)
-        .tried("understand a trace")
 }
 
 fn bind(host: PathBuf, at: &str, access: BindAccess) -> Bind {

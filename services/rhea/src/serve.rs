@@ -22,8 +22,9 @@ use crate::memory::MemoryBounds;
 /// The name under which the executor introduces itself.
 const NAME: &str = "vx-rhea";
 
-/// The variable that bounds the memory of each process where the command line does not.
+/// The variables that bound an action's memory and disk where the command line does not.
 const MEMORY_VARIABLE: &str = "VX_RHEA_MEMORY";
+const DISK_VARIABLE: &str = "VX_RHEA_DISK";
 
 /// Run actions in isolation roots, for whoever has the secret.
 #[derive(Clone, Debug, Parser)]
@@ -45,10 +46,15 @@ pub struct Arguments {
     #[arg(long, value_name = "N")]
     slots: Option<NonZeroUsize>,
 
-    /// The memory that each process of an action may have, such as 4G [default: the machine's;
-    /// VX_RHEA_MEMORY].
+    /// The memory that an action may have, such as 4G [default: the machine's, of which build
+    /// scripts get a third; VX_RHEA_MEMORY].
     #[arg(long, value_name = "BYTES", value_parser = parse_size)]
     memory: Option<u64>,
+
+    /// What an action may write into its output directories, such as 20G [default: a quarter of
+    /// what is free; VX_RHEA_DISK].
+    #[arg(long, value_name = "BYTES", value_parser = parse_size)]
+    disk: Option<u64>,
 
     /// The log; standard error without it.
     #[arg(long, value_name = "FILE")]
@@ -166,6 +172,11 @@ async fn start(arguments: &Arguments) -> Result<(Arc<Rhea>, ServerHandle), Serve
     } else if !variable.is_empty() {
         settings.memory = MemoryBounds::of_all(parse_size(&variable)?);
     }
+    let variable = std::env::var(DISK_VARIABLE).unwrap_or_default();
+    settings.disk = match arguments.disk {
+        None if !variable.is_empty() => Some(parse_size(&variable)?),
+        given => given,
+    };
     let rhea = Arc::new(Rhea::start(settings).await?);
     let secret = Secret::load_or_create(&arguments.secret_file)?;
     let hub = Hub::start(NAME, tokio::runtime::Handle::current())

@@ -7,14 +7,18 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Child, Command};
 use std::sync::mpsc;
+use std::time::Duration;
 
 use rustix::fs::{MemfdFlags, SeekFrom, memfd_create, seek};
-use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, pidfd_open, waitid};
+use rustix::process::{
+    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, pidfd_open, pidfd_send_signal, waitid,
+};
 use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncReadExt, Interest};
 use tokio::net::unix::pipe;
 use tokio::sync::oneshot;
 
+use crate::guard::control::QUESTION;
 use crate::guard::control::hand;
 use crate::guard::spec::{GuardSpec, Report};
 use crate::jobs::Jobserver;
@@ -22,6 +26,10 @@ use crate::jobs::Jobserver;
 /// Guards that may wait to be started; each request is answered at once, so this is never
 /// reached but by a bug.
 const QUEUE: usize = 1024;
+
+/// How long a guard may take to take its root down. One that takes longer has been stopped, or hangs
+/// on a disk that does.
+const TO_END: Duration = Duration::from_secs(4);
 
 type Request = (Command, oneshot::Sender<io::Result<Child>>);
 
@@ -55,9 +63,15 @@ impl Spawner {
     /// Starts a guard.
     pub(crate) async fn spawn(&self, spec: &GuardSpec, jobs: &Jobserver) -> io::Result<Guarded> {
         let (ours, theirs) = UnixStream::pair()?;
-        let (read, write) = jobs.ends();
+        let (read, write) = jobs.own_ends()?;
         let trace = memfd_create("trace", MemfdFlags::CLOEXEC)?;
-        hand(&ours, spec_file(spec)?.as_fd(), trace.as_fd(), read, write)?;
+        hand(
+            &ours,
+            spec_file(spec)?.as_fd(),
+            trace.as_fd(),
+            read.as_fd(),
+            write.as_fd(),
+        )?;
         let (stdout, stdout_write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
         let (stderr, stderr_write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
         let mut command = Command::new(&self.program);
@@ -130,6 +144,17 @@ impl Reports {
             }
         }
     }
+
+    /// Asks whether the guard is there. One that does not read needs no second question.
+    pub(crate) fn ask(&self) {
+        let _ = self.socket.try_write(&[QUESTION]);
+    }
+
+    /// Has the guard end everything for this reason, which it reports.
+    pub(crate) fn order_end(&self, why: String) {
+        let why = why.replace(char::from(QUESTION), " ");
+        let _ = self.socket.try_write(why.as_bytes());
+    }
 }
 
 /// A guard's process. It ends only after all its action's processes have.
@@ -146,8 +171,22 @@ impl Process {
         Ok(Self { handle })
     }
 
+    /// Ends it and with it all it guards, whatever state it is in.
+    pub(crate) fn kill(&self) {
+        let _ = pidfd_send_signal(self.handle.get_ref(), Signal::KILL);
+    }
+
+    /// Waits for its end, which is near: it has reported it, or was told.
+    pub(crate) async fn end(&self) -> io::Result<()> {
+        if let Ok(ended) = tokio::time::timeout(TO_END, self.ended()).await {
+            return ended;
+        }
+        self.kill();
+        self.ended().await
+    }
+
     /// Waits for its end.
-    pub(crate) async fn ended(&self) -> io::Result<()> {
+    async fn ended(&self) -> io::Result<()> {
         self.handle.readable().await?.retain_ready();
         let id = WaitId::PidFd(self.handle.as_fd());
         match waitid(id, WaitIdOptions::EXITED | WaitIdOptions::NOHANG) {

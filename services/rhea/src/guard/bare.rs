@@ -18,7 +18,8 @@ use vx_core::Exit;
 use super::control::Control;
 use super::fault::{Fault, Step};
 use super::spec::{GuardSpec, Report};
-use super::supervise::{ORPHANED, supervise};
+use super::supervise::{Household, ORPHANED, supervise};
+use super::usage::Usage;
 use super::{Jobs, confine, trace};
 
 /// Guards an action on the host.
@@ -40,7 +41,16 @@ pub(super) fn guard(
     let setup = started.elapsed();
     control.report(&Report::Ready { setup });
     let report = match &spec.program {
-        Some(program) => supervise(program, control, jobs, trace, end_descendants),
+        Some(program) => supervise(
+            program,
+            control,
+            jobs,
+            trace,
+            Household {
+                end: end_descendants,
+                usage: Usage::new(spec.bounds, below, None, Vec::new()),
+            },
+        ),
         None => match trace::probe() {
             Ok(()) => Report::Ended {
                 exit: Exit::Code(0),
@@ -78,6 +88,12 @@ fn end_descendants() {
         }
         while matches!(wait(WaitOptions::NOHANG), Ok(Some(_))) {}
     }
+}
+
+/// Every descendant of this process.
+fn below() -> Vec<Pid> {
+    let found = descendants(rustix::process::getpid());
+    found.into_iter().map(|process| process.pid).collect()
 }
 
 /// A process, told from a later one of the same number.

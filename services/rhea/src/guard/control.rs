@@ -1,8 +1,9 @@
 //! The socket between the executor and a guard.
 //!
-//! The executor sends one message, descriptors alone; the guard sends reports. The socket's
-//! end is the order to end: the executor closes it to cancel, and the kernel closes it when
-//! the executor dies.
+//! The executor sends one message, descriptors alone; the guard sends reports. From then on the
+//! executor asks now and then whether the guard is there ([`QUESTION`]); any other text is why
+//! everything has to end. The socket's end is the order to end at once: the executor closes it to
+//! cancel, and the kernel closes it when the executor dies.
 
 use std::io::{Error, IoSlice, IoSliceMut, Result};
 use std::mem::MaybeUninit;
@@ -19,6 +20,12 @@ use super::spec::Report;
 
 /// What a guard starts with: its spec's file, a file for the trace, and the jobserver's ends.
 const HANDED: usize = 4;
+
+/// What asks a guard whether it is there.
+pub(crate) const QUESTION: u8 = b'?';
+
+/// The longest reason that is taken, in bytes.
+const LONGEST_ORDER: usize = 4096;
 
 /// Sends a guard what it starts with. The message fits every socket's buffer, so this does
 /// not wait for the guard.
@@ -78,6 +85,17 @@ fn receive<const N: usize>(socket: &UnixStream) -> Result<[OwnedFd; N]> {
         .map_err(|_| Error::other("other descriptors came than were to"))
 }
 
+/// What a guard hears.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Heard {
+    /// Nothing.
+    Nothing,
+    /// Whether it is there.
+    Question,
+    /// That everything has to end, and why.
+    Order(String),
+}
+
 /// A guard's end.
 pub(super) struct Control {
     socket: UnixStream,
@@ -98,6 +116,25 @@ impl Control {
     /// Sends a report. An executor that is gone needs none.
     pub(super) fn report(&self, report: &Report) {
         let _ = report.send(&self.socket);
+    }
+
+    /// What the executor sent since, without waiting for more.
+    pub(super) fn heard(&self) -> Heard {
+        let mut bytes = [0_u8; LONGEST_ORDER];
+        let read = rustix::net::recv(&self.socket, &mut bytes, RecvFlags::DONTWAIT);
+        let Ok((count @ 1.., _)) = read else {
+            return Heard::Nothing;
+        };
+        let order: Vec<u8> = bytes[..count]
+            .iter()
+            .copied()
+            .filter(|byte| *byte != QUESTION)
+            .collect();
+        if order.is_empty() {
+            Heard::Question
+        } else {
+            Heard::Order(String::from_utf8_lossy(&order).into_owned())
+        }
     }
 
     pub(super) fn as_fd(&self) -> BorrowedFd<'_> {

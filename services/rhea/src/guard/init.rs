@@ -4,15 +4,16 @@
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Signal, WaitOptions, wait};
+use rustix::process::{Pid, Signal, WaitOptions, wait};
 use vx_core::Exit;
 
 use super::control::Control;
 use super::fault::Fault;
 use super::ids::StandIn;
 use super::isolated::Entered;
-use super::spec::{Bounds, GuardSpec, Report, RootSpec};
-use super::supervise::supervise;
+use super::spec::{BindAccess, Bounds, GuardSpec, Report, RootSpec};
+use super::supervise::{Household, supervise};
+use super::usage::Usage;
 use super::{Jobs, confine, root};
 
 /// Runs as the namespace's first process and ends the process.
@@ -30,7 +31,7 @@ pub(super) fn run(
             let setup = started.elapsed();
             control.report(&Report::Ready { setup });
             match &spec.program {
-                Some(program) => supervise(program, control, jobs, trace, end_others),
+                Some(program) => supervise(program, control, jobs, trace, household(spec, root)),
                 None => Report::Ended {
                     exit: Exit::Code(0),
                     duration: Duration::ZERO,
@@ -57,6 +58,28 @@ fn prepare(root: &RootSpec, entered: Entered, bounds: Bounds) -> Result<(), Faul
     root::seal()?;
     confine::drop_privileges()?;
     confine::limits(bounds)
+}
+
+fn household(spec: &GuardSpec, root: &RootSpec) -> Household {
+    let collected = root.binds.iter();
+    let collected = collected.filter(|bind| bind.access == BindAccess::Writable);
+    let collected = collected.map(|bind| bind.at.clone()).collect();
+    Household {
+        end: end_others,
+        usage: Usage::new(spec.bounds, others, Some("/tmp"), collected),
+    }
+}
+
+/// Every process of the namespace but this one.
+fn others() -> Vec<Pid> {
+    let Ok(entries) = std::fs::read_dir("/proc") else {
+        return Vec::new();
+    };
+    let pids = entries.flatten().filter_map(|entry| {
+        let number: i32 = entry.file_name().to_str()?.parse().ok()?;
+        Pid::from_raw(number)
+    });
+    pids.filter(|pid| !pid.is_init()).collect()
 }
 
 /// Ends whatever the program left running and waits until all of it is gone: this process is

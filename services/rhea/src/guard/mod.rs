@@ -37,6 +37,7 @@ pub(crate) mod spec;
 mod start;
 mod supervise;
 pub(crate) mod trace;
+mod usage;
 
 /// The first argument of an executor's binary that is to be a guard.
 pub(crate) const ARGUMENT: &str = "guard";

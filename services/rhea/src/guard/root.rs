@@ -151,6 +151,8 @@ struct Storage {
 
 impl Storage {
     fn new(root: BorrowedFd<'_>, bytes: u64) -> Result<Self, Fault> {
+        // More than half of the machine would leave too little for who reads it.
+        let bytes = bytes.min(crate::memory::machine() / 2);
         let mount = tmpfs("755", &bytes.to_string())?;
         let at = make_directory(root, STORAGE)?;
         attach(mount.as_fd(), at.as_fd(), STORAGE)?;

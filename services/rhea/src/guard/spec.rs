@@ -102,7 +102,8 @@ pub(crate) struct RootSpec {
     pub(crate) network: bool,
 }
 
-/// What a guard reports, in order; exactly one of the last three ends the reports.
+/// What a guard reports, in order; the first is that the ground stands, or why not, and the last
+/// says how it ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Report {
     /// The ground stands and the program starts; building took so long.
@@ -117,8 +118,22 @@ pub(crate) enum Report {
         /// Whether the kernel refuses it, and not only could not do it this time.
         refused: bool,
     },
+    /// The program runs, and this is what it uses; the answer to a question.
+    Alive {
+        /// Memory of all its processes and its memory file systems, in bytes.
+        memory: u64,
+        /// What lies in directories that are collected, in bytes, as far as it was measured.
+        disk: u64,
+    },
     /// The program can't be started.
     NotStarted(String),
+    /// The program used more than it may, and was ended with everything it started.
+    Exceeded {
+        /// Of what, and what to do.
+        what: String,
+        /// From its start on.
+        duration: Duration,
+    },
     /// The program ended, and so did everything it started.
     Ended {
         /// How.

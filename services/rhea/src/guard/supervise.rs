@@ -9,15 +9,21 @@ use rustix::process::{Pid, Signal, WaitOptions, wait};
 use vx_core::Exit;
 
 use super::Jobs;
-use super::control::Control;
+use super::control::{Control, Heard};
 use super::fault::{Fault, Step};
 use super::mounts::last_errno;
 use super::spec::{Program, Report};
 use super::start::start;
 use super::trace;
+use super::usage::Usage;
 
-/// Ends everything the program started and waits until all of it is gone.
-pub(super) type EndOthers = fn();
+/// What a guard knows of what the program started.
+pub(super) struct Household {
+    /// Ends all of it and waits until it is gone.
+    pub(super) end: fn(),
+    /// What it uses.
+    pub(super) usage: Usage,
+}
 
 /// Runs the program to its end, and says how it went.
 pub(super) fn supervise(
@@ -25,12 +31,12 @@ pub(super) fn supervise(
     control: &Control,
     jobs: Jobs,
     trace: &OwnedFd,
-    end_others: EndOthers,
+    mut household: Household,
 ) -> Report {
-    match try_supervise(program, control, jobs, trace, end_others) {
+    match try_supervise(program, control, jobs, trace, &mut household) {
         Ok(report) => report,
         Err(fault) => {
-            end_others();
+            (household.end)();
             Report::NotStarted(fault.to_string())
         }
     }
@@ -41,7 +47,7 @@ fn try_supervise(
     control: &Control,
     jobs: Jobs,
     trace: &OwnedFd,
-    end_others: EndOthers,
+    household: &mut Household,
 ) -> Result<Report, Fault> {
     let signals = signals()?;
     let parent = rustix::process::getppid();
@@ -68,7 +74,7 @@ fn try_supervise(
     loop {
         let mut events = [
             PollFd::new(&signals, PollFlags::IN),
-            PollFd::from_borrowed_fd(control.as_fd(), PollFlags::RDHUP),
+            PollFd::from_borrowed_fd(control.as_fd(), PollFlags::IN | PollFlags::RDHUP),
         ];
         match poll(&mut events, None) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
@@ -76,9 +82,15 @@ fn try_supervise(
         }
         drain(&signals);
         // The signal is only what wakes: anybody may send it.
-        if !events[1].revents().is_empty() || rustix::process::getppid() != parent {
-            end_others();
+        let gone = PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR;
+        if events[1].revents().intersects(gone) || rustix::process::getppid() != parent {
+            (household.end)();
             std::process::exit(1);
+        }
+        if let Err(what) = answer(control, household) {
+            let duration = started.elapsed();
+            (household.end)();
+            return Ok(Report::Exceeded { what, duration });
         }
         while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
             if pid != child {
@@ -90,11 +102,23 @@ fn try_supervise(
                 (None, None) => continue,
             };
             let duration = started.elapsed();
-            end_others();
+            (household.end)();
             if let Some(watch) = &watch {
                 trace::write(&watch.trace(), trace).step("write the trace")?;
             }
             return Ok(Report::Ended { exit, duration });
+        }
+    }
+}
+
+/// Answers what the executor asked; `Err` is why everything has to end.
+fn answer(control: &Control, household: &mut Household) -> Result<(), String> {
+    match control.heard() {
+        Heard::Nothing => Ok(()),
+        Heard::Order(why) => Err(why),
+        Heard::Question => {
+            control.report(&household.usage.measure()?);
+            Ok(())
         }
     }
 }

@@ -17,7 +17,7 @@ pub(super) enum Deed {
     Look,
     /// Looks at it, a last link not followed.
     LookAtLink,
-    /// Looks at it; `AT_SYMLINK_NOFOLLOW` and `AT_EMPTY_PATH` are in this argument.
+    /// Looks at it; `AT_SYMLINK_NOFOLLOW` is in this argument.
     LookBy(usize),
     /// Runs it.
     Execute,
@@ -27,10 +27,21 @@ pub(super) enum Deed {
     Touch,
     /// Makes a link there that leads to the text of argument 0.
     Link,
+    /// Gives the file at the first path a second name; `AT_SYMLINK_FOLLOW` is in this argument.
+    Name(usize),
     /// Lists the directory behind the descriptor.
     List,
-    /// Connects to the address that argument 1 points to, of the length of argument 2.
-    Connect,
+    /// Reaches for the address at the first of these arguments, of the length in the second.
+    Reach(usize, usize),
+    /// Takes the address that argument 1 points to, of the length of argument 2.
+    Bind,
+    /// Sends the message headers at argument 1; as many as argument 2 says where it is several.
+    Send {
+        /// Whether they are several.
+        many: bool,
+    },
+    /// Limits the process of argument 0.
+    Limit,
 }
 
 /// Where a path is among a call's arguments.
@@ -80,6 +91,9 @@ const SYS_GETXATTRAT: libc::c_long = 464;
 const SYS_LISTXATTRAT: libc::c_long = 465;
 const SYS_REMOVEXATTRAT: libc::c_long = 466;
 const SYS_OPEN_TREE_ATTR: libc::c_long = 467;
+const SYS_FCHMODAT2: libc::c_long = 452;
+const SYS_MEMFD_SECRET: libc::c_long = 447;
+const SYS_QUOTACTL_FD: libc::c_long = 443;
 const SYS_FILE_GETATTR: libc::c_long = 468;
 const SYS_FILE_SETATTR: libc::c_long = 469;
 
@@ -89,8 +103,8 @@ const P1: &[PathAt] = &[plain(1)];
 const AT: &[PathAt] = &[at(0, 1)];
 const AT_AT: &[PathAt] = &[at(0, 1), at(2, 3)];
 
-/// Every system call that takes a path and that all processors have, the commonest first, and the
-/// one that reaches for a network.
+/// Every system call that takes a path and that all processors have, the commonest first, those
+/// that take an address, and the one that could limit the guard.
 const EVERYWHERE: &[Watched] = &[
     watched(libc::SYS_openat, Deed::Open(2), AT),
     watched(libc::SYS_newfstatat, Deed::LookBy(3), AT),
@@ -102,7 +116,12 @@ const EVERYWHERE: &[Watched] = &[
     watched(libc::SYS_execveat, Deed::Execute, AT),
     watched(libc::SYS_getdents64, Deed::List, &[]),
     watched(libc::SYS_openat2, Deed::OpenHow(2), AT),
-    watched(libc::SYS_connect, Deed::Connect, &[]),
+    watched(libc::SYS_connect, Deed::Reach(1, 2), &[]),
+    watched(libc::SYS_sendto, Deed::Reach(4, 5), &[]),
+    watched(libc::SYS_sendmsg, Deed::Send { many: false }, &[]),
+    watched(libc::SYS_sendmmsg, Deed::Send { many: true }, &[]),
+    watched(libc::SYS_bind, Deed::Bind, &[]),
+    watched(libc::SYS_prlimit64, Deed::Limit, &[]),
     watched(libc::SYS_chdir, Deed::Look, P0),
     watched(libc::SYS_truncate, Deed::Touch, P0),
     watched(libc::SYS_statfs, Deed::Look, P0),
@@ -110,6 +129,7 @@ const EVERYWHERE: &[Watched] = &[
     watched(libc::SYS_name_to_handle_at, Deed::Look, AT),
     watched(libc::SYS_utimensat, Deed::Touch, AT),
     watched(libc::SYS_fchmodat, Deed::Touch, AT),
+    watched(SYS_FCHMODAT2, Deed::Touch, AT),
     watched(libc::SYS_fchownat, Deed::Touch, AT),
     watched(SYS_FILE_GETATTR, Deed::Look, AT),
     watched(SYS_FILE_SETATTR, Deed::Look, AT),
@@ -117,7 +137,7 @@ const EVERYWHERE: &[Watched] = &[
     watched(libc::SYS_mknodat, Deed::Alter, AT),
     watched(libc::SYS_unlinkat, Deed::Alter, AT),
     watched(libc::SYS_symlinkat, Deed::Link, &[at(1, 2)]),
-    watched(libc::SYS_linkat, Deed::Alter, AT_AT),
+    watched(libc::SYS_linkat, Deed::Name(4), AT_AT),
     watched(libc::SYS_renameat, Deed::Alter, AT_AT),
     watched(libc::SYS_renameat2, Deed::Alter, AT_AT),
 ];
@@ -150,8 +170,29 @@ const OLDER: &[Watched] = &[
 #[cfg(not(target_arch = "x86_64"))]
 const OLDER: &[Watched] = &[];
 
-/// Calls that are refused as if the kernel did not know them: what goes around the filter.
+/// Calls that are refused as if the kernel did not know them: what goes around the filter, keeps
+/// memory out of the guard's sight, or administers a machine.
 const REFUSED: &[libc::c_long] = &[
+    SYS_MEMFD_SECRET,
+    libc::SYS_userfaultfd,
+    libc::SYS_umount2,
+    libc::SYS_mount_setattr,
+    libc::SYS_fsopen,
+    libc::SYS_fspick,
+    libc::SYS_fsconfig,
+    libc::SYS_fsmount,
+    libc::SYS_fanotify_init,
+    libc::SYS_fanotify_mark,
+    libc::SYS_quotactl,
+    SYS_QUOTACTL_FD,
+    libc::SYS_swapon,
+    libc::SYS_swapoff,
+    libc::SYS_acct,
+    libc::SYS_bpf,
+    libc::SYS_kexec_load,
+    libc::SYS_init_module,
+    libc::SYS_finit_module,
+    libc::SYS_delete_module,
     libc::SYS_io_uring_setup,
     libc::SYS_open_by_handle_at,
     libc::SYS_open_tree,
@@ -249,17 +290,16 @@ fn program() -> Vec<libc::sock_filter> {
         steps.push(step(libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K, 0, 1, X32));
         steps.push(step(RETURN, 0, 0, unknown));
     }
-    for (number, flags) in [(libc::SYS_newfstatat, 3), (libc::SYS_statx, 2)] {
-        let number = u32::try_from(number).expect("system calls have small numbers");
-        let last = u8::try_from(AFTER_NUMBER).expect("a handful of steps");
+    for (number, argument, width) in UNASKED {
+        let number = u32::try_from(*number).expect("system calls have small numbers");
+        let own = where_nothing_is_named(*argument, *width);
+        let past = u8::try_from(own.len()).expect("a handful of steps");
         steps.push(step(
             libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K,
             0,
-            last,
+            past,
             number,
         ));
-        let own = of_descriptor(flags);
-        debug_assert_eq!(own.len(), AFTER_NUMBER);
         steps.extend(own);
     }
     let unsupported = libc::SECCOMP_RET_ERRNO | libc::EOPNOTSUPP.cast_unsigned();
@@ -280,35 +320,36 @@ fn program() -> Vec<libc::sock_filter> {
     steps
 }
 
-/// How many steps decide about a look at a descriptor.
-const AFTER_NUMBER: usize = 6;
+/// Calls that are let through where one argument is zero, and how many halves it has: a look at
+/// what a descriptor leads to, which was noted when it was opened; a message on a connection; a
+/// limit of the process's own.
+const UNASKED: &[(libc::c_long, u32, u32)] = &[
+    (libc::SYS_newfstatat, 1, 2),
+    (libc::SYS_statx, 1, 2),
+    (libc::SYS_sendto, 4, 2),
+    (libc::SYS_prlimit64, 0, 1),
+];
 
-/// Lets a look at what a descriptor leads to through: that was noted when it was opened. The C
-/// library's `fstat` is such a call, and one in five of a compiler's. The flags are argument
-/// `flags`; a path with `AT_EMPTY_PATH` and a descriptor is taken for an empty one.
-fn of_descriptor(flags: u32) -> Vec<libc::sock_filter> {
+/// Lets a call through where argument `argument` is zero in all its halves.
+fn where_nothing_is_named(argument: u32, halves: u32) -> Vec<libc::sock_filter> {
     const LOAD: u32 = libc::BPF_LD | libc::BPF_W | libc::BPF_ABS;
+    const EQUAL: u32 = libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K;
     const ARGUMENTS: u32 = 16;
-    let empty_path = libc::AT_EMPTY_PATH.cast_unsigned();
-    let working_directory = libc::AT_FDCWD.cast_unsigned();
-    vec![
-        step(LOAD, 0, 0, ARGUMENTS + 8 * flags),
-        step(
-            libc::BPF_JMP | libc::BPF_JSET | libc::BPF_K,
-            0,
-            3,
-            empty_path,
-        ),
-        step(LOAD, 0, 0, ARGUMENTS),
-        step(
-            libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K,
-            1,
-            0,
-            working_directory,
-        ),
-        step(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ALLOW),
-        step(LOAD, 0, 0, 0),
-    ]
+    let mut steps = Vec::new();
+    for half in 0..halves {
+        let left = 2 * (halves - half - 1) + 1;
+        steps.push(step(LOAD, 0, 0, ARGUMENTS + 8 * argument + 4 * half));
+        let past = u8::try_from(left).expect("a handful of steps");
+        steps.push(step(EQUAL, 0, past, 0));
+    }
+    steps.push(step(
+        libc::BPF_RET | libc::BPF_K,
+        0,
+        0,
+        libc::SECCOMP_RET_ALLOW,
+    ));
+    steps.push(step(LOAD, 0, 0, 0));
+    steps
 }
 
 fn step(code: u32, then: u8, otherwise: u8, value: u32) -> libc::sock_filter {

@@ -8,11 +8,13 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
 use super::filter::{self, Deed, PathAt, Watched};
+use super::kernel;
 use super::memory;
-use super::network;
+use super::network::{self, Named};
 use super::notes::{Intent, Notes};
 use super::real::{self, Real};
-use super::resolve::{self, Resolved};
+use super::resolve::Resolved;
+use super::walk;
 use crate::guard::mounts::last_errno;
 
 /// Notes every watched call until nothing is watched any more.
@@ -33,16 +35,31 @@ pub(super) fn listen(listener: &OwnedFd, notes: &Mutex<Notes>) {
         let answer = match calls.get(&i64::from(question.data.nr)) {
             Some(call) => {
                 let mut notes = notes.lock().unwrap_or_else(PoisonError::into_inner);
+                notes.caller = question.pid.cast_signed();
                 Caller::of(&question).answer(call, &mut notes)
             }
             None => Answer::Go,
         };
-        let mut answer = answer.of(question.id);
-        match ask(listener, libc::SECCOMP_IOCTL_NOTIF_SEND, &mut answer) {
+        match give(listener, question.id, answer) {
             Ok(()) | Err(Errno::INTR | Errno::NOENT) => {}
             Err(error) => return give_up(notes, error),
         }
     }
+}
+
+/// Answers a question.
+fn give(listener: &OwnedFd, id: u64, answer: Answer) -> Result<(), Errno> {
+    let Answer::Opened { file, flags } = &answer else {
+        return ask(listener, libc::SECCOMP_IOCTL_NOTIF_SEND, &mut answer.of(id));
+    };
+    let mut opened = libc::seccomp_notif_addfd {
+        id,
+        flags: u32::try_from(libc::SECCOMP_ADDFD_FLAG_SEND).unwrap_or(2),
+        srcfd: file.as_raw_fd().unsigned_abs(),
+        newfd: 0,
+        newfd_flags: (flags & libc::O_CLOEXEC).cast_unsigned(),
+    };
+    ask(listener, libc::SECCOMP_IOCTL_NOTIF_ADDFD, &mut opened)
 }
 
 /// Whether nothing is watched any more.
@@ -90,14 +107,16 @@ enum Answer {
     Done(i64),
     /// It fails with this error number.
     Fault(i32),
+    /// It opened this, by these flags.
+    Opened { file: OwnedFd, flags: i32 },
 }
 
 impl Answer {
-    fn of(self, id: u64) -> libc::seccomp_notif_resp {
+    fn of(&self, id: u64) -> libc::seccomp_notif_resp {
         let go = u32::try_from(libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE).unwrap_or(1);
         let (val, error, flags) = match self {
-            Self::Go => (0, 0, go),
-            Self::Done(value) => (value, 0, 0),
+            Self::Go | Self::Opened { .. } => (0, 0, go),
+            Self::Done(value) => (*value, 0, 0),
             Self::Fault(error) => (0, -error, 0),
         };
         libc::seccomp_notif_resp {
@@ -127,8 +146,7 @@ impl<'a> Caller<'a> {
         if call.number == libc::SYS_readlinkat && self.number(3) == real::QUESTION {
             return self.real_path(notes);
         }
-        self.note(call, notes);
-        Answer::Go
+        self.note(call, notes)
     }
 
     /// Answers in the caller's memory where its path really leads. What it can't be told it finds
@@ -146,8 +164,13 @@ impl<'a> Caller<'a> {
         if raw.is_empty() {
             return Answer::Fault(libc::ENOENT);
         }
-        let Some(path) = resolve::absolute(self.pid, None, &raw) else {
-            return ask_the_kernel;
+        let path = if raw.starts_with('/') {
+            raw
+        } else {
+            match walk::working_directory(self.pid) {
+                Ok(Some(base)) => format!("{base}/{raw}"),
+                _ => return ask_the_kernel,
+            }
         };
         match notes.real_path(&path) {
             Real::Path(real) if real.len() < memory::LONGEST => {
@@ -161,46 +184,128 @@ impl<'a> Caller<'a> {
         }
     }
 
-    fn note(&self, call: &Watched, notes: &mut Notes) {
-        if call.deed == Deed::List {
-            if let Some(path) = resolve::descriptor(self.pid, self.number(0)) {
-                notes.note(&path, Intent::List);
+    fn note(&self, call: &Watched, notes: &mut Notes) -> Answer {
+        match self.try_note(call, notes) {
+            Ok(answer) => answer,
+            Err(why) => {
+                notes.give_up(&why);
+                Answer::Go
             }
-            return;
         }
-        if call.deed == Deed::Connect {
-            // One that can't be read fails by itself.
-            if let Ok(Some(address)) = network::reached(self.pid, self.args[1], self.args[2]) {
-                notes.reaches_for(address);
+    }
+
+    /// # Errors
+    /// When it can't be told what the call is about.
+    fn try_note(&self, call: &Watched, notes: &mut Notes) -> Result<Answer, String> {
+        match call.deed {
+            Deed::List => {
+                if let Some(path) = walk::descriptor(self.pid, self.number(0))? {
+                    notes.note(&path, Intent::List);
+                }
+                return Ok(Answer::Go);
             }
-            return;
+            Deed::Limit => return self.limit(),
+            Deed::Reach(at, length) => {
+                self.address(notes, self.args[at], self.args[length], Intent::Look)?;
+                return Ok(Answer::Go);
+            }
+            Deed::Bind => {
+                self.address(notes, self.args[1], self.args[2], Intent::Alter)?;
+                return Ok(Answer::Go);
+            }
+            Deed::Send { many } => {
+                self.messages(notes, many)?;
+                return Ok(Answer::Go);
+            }
+            _ => {}
         }
         if self.means_another_root(call.deed) {
             notes.give_up("it opened paths below a root of its own");
         }
-        let Ok(intent) = self.intent(call.deed) else {
-            notes.give_up("the arguments of a system call could not be read");
-            return;
-        };
-        if call.deed == Deed::Link
-            && let Ok(Some(target)) = memory::text(self.pid, self.args[0])
-        {
-            notes.links_to(&target);
+        let intent = self.intent(call.deed).map_err(|error| {
+            format!("the arguments of a system call could not be read: {error}")
+        })?;
+        if call.deed == Deed::Link {
+            match memory::text(self.pid, self.args[0]) {
+                Ok(Some(target)) => notes.links_to(&target),
+                Ok(None) => {}
+                Err(error) => return Err(unreadable(error)),
+            }
         }
         for (index, path) in call.paths.iter().enumerate() {
             // Of two paths the first is what comes to be at the second.
+            let first = index == 0 && call.paths.len() > 1;
             let intent = match intent {
-                Intent::Alter if index == 0 && call.paths.len() > 1 => Intent::Move,
+                Intent::Alter if first => Intent::Move,
                 other => other,
             };
-            match self.path(*path, intent, notes) {
-                Ok(Some(Resolved::Path(path))) => notes.note(&path, intent),
+            let follow = match call.deed {
+                Deed::Name(flags) if first => self.number(flags) & libc::AT_SYMLINK_FOLLOW != 0,
+                _ => follows(intent),
+            };
+            match self.path(*path, intent, follow, notes)? {
+                Resolved::Path(path) => notes.note(&path, intent),
                 // What comes before a `..` is not there.
-                Ok(Some(Resolved::Missing(path))) => notes.note(&path, Intent::Look),
-                Ok(None) => {}
-                Err(why) => notes.give_up(why),
+                Resolved::Missing(path) => notes.note(&path, Intent::Look),
+                Resolved::Kernel(path) => {
+                    if let Intent::Open(flags) = intent
+                        && let Ok(Some(file)) = kernel::in_place_of(&path)
+                    {
+                        return Ok(Answer::Opened { file, flags });
+                    }
+                }
+                Resolved::Nothing => {}
             }
         }
+        Ok(Answer::Go)
+    }
+
+    /// Nobody but the executor limits the guard.
+    fn limit(&self) -> Result<Answer, String> {
+        let guard = i32::try_from(std::process::id()).unwrap_or(1);
+        let process = walk::process_of(self.number(0)).unwrap_or(0);
+        Ok(if process == guard {
+            Answer::Fault(libc::EPERM)
+        } else {
+            Answer::Go
+        })
+    }
+
+    fn messages(&self, notes: &mut Notes, many: bool) -> Result<(), String> {
+        /// The size of an `mmsghdr`, in bytes: a `msghdr` and a length.
+        const HEADER: u64 = size_of::<libc::mmsghdr>() as u64;
+        /// As many as the kernel takes at once (`UIO_MAXIOV`).
+        const MOST: u64 = 1024;
+        let count = if many { self.args[2].min(MOST) } else { 1 };
+        for index in 0..count {
+            let at = self.args[1].wrapping_add(index * HEADER);
+            match network::of_message(self.pid, at).map_err(unreadable)? {
+                Some((name, length)) => self.address(notes, name, length, Intent::Look)?,
+                None => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes what an address names.
+    fn address(
+        &self,
+        notes: &mut Notes,
+        at: u64,
+        length: u64,
+        intent: Intent,
+    ) -> Result<(), String> {
+        match network::named(self.pid, at, length).map_err(unreadable)? {
+            None => {}
+            Some(Named::Network(address)) => notes.reaches_for(address),
+            Some(Named::Path(path)) => {
+                let path = String::from_utf8(path).map_err(|_| NOT_TEXT.to_owned())?;
+                if let Resolved::Path(path) = notes.resolve(None, &path, follows(intent))? {
+                    notes.note(&path, intent);
+                }
+            }
+        }
+        Ok(())
     }
 
     fn intent(&self, deed: Deed) -> Result<Intent, Errno> {
@@ -217,12 +322,17 @@ impl<'a> Caller<'a> {
                 Some(flags) => Intent::Open(flags as i32),
                 None => Intent::Look,
             },
-            Deed::Look | Deed::List | Deed::Connect => Intent::Look,
+            Deed::Look
+            | Deed::List
+            | Deed::Reach(..)
+            | Deed::Bind
+            | Deed::Send { .. }
+            | Deed::Limit => Intent::Look,
             Deed::LookAtLink => Intent::LookAtLink,
             Deed::LookBy(at) => by_flags(at),
             Deed::Execute => Intent::Execute,
             Deed::Touch => Intent::Touch,
-            Deed::Alter | Deed::Link => Intent::Alter,
+            Deed::Alter | Deed::Link | Deed::Name(_) => Intent::Alter,
         })
     }
 
@@ -246,26 +356,43 @@ impl<'a> Caller<'a> {
         &self,
         at: PathAt,
         intent: Intent,
+        follow: bool,
         notes: &mut Notes,
-    ) -> Result<Option<Resolved>, &'static str> {
+    ) -> Result<Resolved, String> {
+        let directory = at.directory.map(|index| self.number(index));
         let raw = match memory::text(self.pid, self.args[at.path]) {
             Ok(Some(raw)) => raw,
-            Ok(None) => return Ok(None),
+            Ok(None) => return Ok(Resolved::Nothing),
             // Gone meanwhile.
-            Err(Errno::SRCH) => return Ok(None),
-            Err(_) => return Err("a traced process's memory could not be read"),
+            Err(Errno::SRCH) => return Ok(Resolved::Nothing),
+            Err(error) => return Err(unreadable(error)),
         };
-        let Ok(raw) = String::from_utf8(raw) else {
-            return Err("a path is not plain UTF-8");
-        };
-        let directory = at.directory.map(|index| self.number(index));
-        // The descriptor itself is meant: what it leads to was noted when it was opened, but for
-        // what is run of one that could not be read from.
-        if raw.is_empty() {
-            let run = directory.filter(|_| intent == Intent::Execute);
-            let program = run.and_then(|number| resolve::descriptor(self.pid, number));
-            return Ok(program.map(Resolved::Path));
+        let raw = String::from_utf8(raw).map_err(|_| NOT_TEXT.to_owned())?;
+        if !raw.is_empty() {
+            return notes.resolve(directory, &raw, follow);
         }
-        Ok(resolve::absolute(self.pid, directory, &raw).map(|path| notes.straighten(path)))
+        // The descriptor itself is meant: what it leads to was noted when it was opened, but for
+        // what is run or named anew of one that could not be read from.
+        let Some(number) = directory.filter(|_| matches!(intent, Intent::Execute | Intent::Move))
+        else {
+            return Ok(Resolved::Nothing);
+        };
+        let path = walk::descriptor(self.pid, number)?;
+        Ok(path.map_or(Resolved::Nothing, Resolved::Path))
+    }
+}
+
+const NOT_TEXT: &str = "a path is not plain UTF-8";
+
+fn unreadable(error: Errno) -> String {
+    format!("a traced process's memory could not be read: {error}")
+}
+
+/// Whether a call that means to do this follows a link at the end of a path.
+fn follows(intent: Intent) -> bool {
+    match intent {
+        Intent::Open(flags) => flags & libc::O_NOFOLLOW == 0,
+        Intent::Look | Intent::List | Intent::Execute | Intent::Touch => true,
+        Intent::LookAtLink | Intent::Alter | Intent::Move => false,
     }
 }

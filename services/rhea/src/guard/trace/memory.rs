@@ -13,9 +13,19 @@ const PAGE: u64 = 4096;
 /// How much is read at first: most paths are shorter.
 const FIRST: u64 = 256;
 
+/// No program has anything below this address: the kernel keeps it free.
+const LOWEST: u64 = 4096;
+
 /// The NUL-terminated text at an address; `None` where there is none, as the call itself will
 /// find.
+///
+/// # Errors
+/// When it can't be read from here. The kernel might all the same: there is memory that only it
+/// and the process itself may read.
 pub(super) fn text(pid: i32, address: u64) -> Result<Option<Vec<u8>>, Errno> {
+    if address < LOWEST {
+        return Ok(None);
+    }
     let mut bytes = Vec::with_capacity(FIRST as usize);
     let mut at = address;
     while bytes.len() < LONGEST {
@@ -25,7 +35,7 @@ pub(super) fn text(pid: i32, address: u64) -> Result<Option<Vec<u8>>, Errno> {
         bytes.resize(old + wanted as usize, 0);
         let count = match read(pid, at, &mut bytes[old..]) {
             Ok(count) if count > 0 => count,
-            Ok(_) | Err(Errno::FAULT) => return Ok(None),
+            Ok(_) => return Err(Errno::FAULT),
             Err(error) => return Err(error),
         };
         bytes.truncate(old + count);
@@ -39,12 +49,18 @@ pub(super) fn text(pid: i32, address: u64) -> Result<Option<Vec<u8>>, Errno> {
     Ok(None)
 }
 
-/// Fills `bytes` from an address; whether there were as many.
+/// Fills `bytes` from an address; whether there can be anything at it.
+///
+/// # Errors
+/// As for [`text`].
 pub(super) fn fill(pid: i32, address: u64, bytes: &mut [u8]) -> Result<bool, Errno> {
-    match read(pid, address, bytes) {
-        Ok(count) => Ok(count == bytes.len()),
-        Err(Errno::FAULT) => Ok(false),
-        Err(error) => Err(error),
+    if address < LOWEST {
+        return Ok(false);
+    }
+    if bytes.is_empty() || read(pid, address, bytes)? == bytes.len() {
+        Ok(true)
+    } else {
+        Err(Errno::FAULT)
     }
 }
 

@@ -10,7 +10,9 @@
 //! The last takes intent; against that stands the isolation root, not the trace.
 
 mod changes;
+mod file;
 mod filter;
+mod kernel;
 mod listener;
 mod memory;
 mod network;
@@ -20,15 +22,19 @@ mod program;
 mod real;
 mod resolve;
 mod scope;
+mod walk;
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::io::{PipeReader, Read, Write};
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex};
 
+use rustix::process::{Pid, WaitOptions};
 use vx_core::readset::Trace;
 
 use super::control;
 use super::fault::{Fault, Step};
+pub(crate) use file::{read, write};
 use notes::Notes;
 pub(crate) use scope::{Given, Reach, Scope, Writes};
 
@@ -57,12 +63,57 @@ pub(super) fn pair(scope: Scope) -> Result<(Watch, Watched), Fault> {
 }
 
 impl Watched {
-    /// From here on every call of this process is watched.
+    /// From here on every call of this process is watched. The process must have one thread.
     pub(super) fn start(&self) -> Result<(), String> {
+        let (number, tell_number) =
+            std::io::pipe().map_err(|error| format!("can't make a pipe: {error}"))?;
+        let sender = self.sender(number)?;
         let listener = filter::install()
             .map_err(|error| format!("the kernel refuses to trace system calls: {error}"))?;
-        control::send_descriptor(&self.socket, listener.as_fd())
-            .map_err(|error| format!("can't hand the trace on: {error}"))
+        let told = (&tell_number).write_all(&listener.as_raw_fd().to_ne_bytes());
+        // It has the same descriptors, and has to have sent this one before it is closed.
+        let sent = rustix::process::waitpid(Some(sender), WaitOptions::empty());
+        let sent = sent
+            .ok()
+            .flatten()
+            .and_then(|(_, status)| status.exit_status());
+        match (told, sent) {
+            (Ok(()), Some(0)) => Ok(()),
+            _ => Err("can't hand the trace on".to_owned()),
+        }
+    }
+
+    /// A process that sends the descriptor of that number: a watched process could not send it
+    /// itself, since nobody answers yet whether it may.
+    fn sender(&self, mut number: PipeReader) -> Result<Pid, String> {
+        // SAFETY: as fork, but that descriptors are shared; the process has one thread.
+        let pid = unsafe {
+            libc::syscall(
+                libc::SYS_clone,
+                libc::CLONE_FILES | libc::SIGCHLD,
+                0,
+                0,
+                0,
+                0,
+            )
+        };
+        if pid == 0 {
+            let mut bytes = [0; size_of::<RawFd>()];
+            let sent = number.read_exact(&mut bytes).is_ok_and(|()| {
+                // SAFETY: whoever told the number keeps it open until this process has ended.
+                let listener = unsafe { BorrowedFd::borrow_raw(RawFd::from_ne_bytes(bytes)) };
+                control::send_descriptor(&self.socket, listener).is_ok()
+            });
+            // SAFETY: ends the process without running what a fork must not run twice.
+            unsafe { libc::_exit(i32::from(!sent)) }
+        }
+        // With shared descriptors a close is one for both. The program's start closes it.
+        std::mem::forget(number);
+        i32::try_from(pid)
+            .ok()
+            .and_then(Pid::from_raw)
+            .filter(|_| pid > 0)
+            .ok_or_else(|| "can't fork".to_owned())
     }
 }
 
@@ -103,11 +154,4 @@ pub(super) fn probe() -> Result<(), String> {
     filter::install()
         .map(drop)
         .map_err(|error| format!("the kernel refuses to trace system calls: {error}"))
-}
-
-/// Writes a trace to the file the executor gave for it.
-pub(super) fn write(trace: &Trace, to: &OwnedFd) -> std::io::Result<()> {
-    let bytes = postcard::to_stdvec(trace).map_err(std::io::Error::other)?;
-    let mut file = std::fs::File::from(to.try_clone()?);
-    std::io::Write::write_all(&mut file, &bytes)
 }

@@ -15,6 +15,7 @@ use super::program::interpreter;
 use super::real::RealPaths;
 use super::resolve::{Resolved, Straightener};
 use super::scope::{Reach, Scope, Side, Writes};
+use super::walk::{Walker, Way};
 
 /// How far interpreters of interpreters are followed, as the kernel does.
 const INTERPRETERS: usize = 4;
@@ -53,6 +54,9 @@ pub(super) struct Notes {
     /// Whether the action made links through which its own paths may lead out.
     made_links: bool,
     straightener: Straightener,
+    walker: Walker,
+    /// The thread whose call is noted.
+    pub(super) caller: i32,
     pub(super) real_paths: RealPaths,
     unsteady: Option<String>,
     reached_for: Option<SocketAddr>,
@@ -79,11 +83,37 @@ impl Notes {
             executed: HashSet::new(),
             made_links: false,
             straightener: Straightener::default(),
+            walker: Walker::default(),
+            caller: 0,
             real_paths: RealPaths::default(),
             unsteady: None,
             reached_for: None,
             incomplete: None,
         }
+    }
+
+    /// Where a path leads for the caller, from a descriptor of its or its working directory.
+    /// `follow` is whether a link at the end is followed.
+    ///
+    /// # Errors
+    /// When that can't be found out.
+    pub(super) fn resolve(
+        &mut self,
+        directory: Option<i32>,
+        raw: &str,
+        follow: bool,
+    ) -> Result<Resolved, String> {
+        let way = self.walker.walk(self.caller, directory, raw, follow)?;
+        let (resolved, links) = match way {
+            Way::Plain(path) => return Ok(self.straighten(path)),
+            Way::Nothing => return Ok(Resolved::Nothing),
+            Way::Through { path, links } => (Resolved::Path(path), links),
+            Way::Kernel { path, links } => (Resolved::Kernel(path), links),
+        };
+        for link in links {
+            self.note(&link, Intent::LookAtLink);
+        }
+        Ok(resolved)
     }
 
     /// Takes `.` and `..` out of an absolute path. What a `..` means is up to the links before
@@ -135,7 +165,12 @@ impl Notes {
     pub(super) fn links_to(&mut self, target: &[u8]) {
         let leads_out = target.starts_with(b"/") || memchr::memmem::find(target, b"..").is_some();
         self.made_links |= leads_out;
+        self.forget_ways();
+    }
+
+    fn forget_ways(&mut self) {
         self.straightener.forget();
+        self.walker.forget();
     }
 
     /// What is about to be made, removed or moved may change where other paths lead: among what is
@@ -147,7 +182,7 @@ impl Notes {
         self.made_links |= matches!(self.scope.side(path), Side::Out(_));
         let link = matches!(look(path, AtFlags::SYMLINK_NOFOLLOW), Seen::Link { .. });
         if link || intent == Intent::Move {
-            self.straightener.forget();
+            self.forget_ways();
         }
     }
 
@@ -181,11 +216,13 @@ impl Notes {
             {
                 return;
             }
-            let Some(found) = interpreter(&path).filter(|found| found.starts_with('/')) else {
+            let Some(found) = interpreter(&path).filter(|found| !found.is_empty()) else {
                 return;
             };
-            let Resolved::Path(found) = self.straightener.straighten(found) else {
-                return;
+            let found = match self.resolve(None, &found, true) {
+                Ok(Resolved::Path(found)) => found,
+                Ok(_) => return,
+                Err(why) => return self.give_up(&why),
             };
             if matches!(self.scope.side(&found), Side::Out(_)) {
                 self.note_outside(&found, Intent::Execute);

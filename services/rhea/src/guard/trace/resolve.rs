@@ -1,4 +1,4 @@
-//! From what a process names to one absolute path of the root.
+//! Takes `.` and `..` out of absolute paths, as the kernel does.
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
@@ -10,66 +10,10 @@ pub(super) enum Resolved {
     Path(String),
     /// Nowhere: this, which comes before a `..`, is not there.
     Missing(String),
-}
-
-/// The path behind a process's descriptor, if it has one.
-pub(super) fn descriptor(pid: i32, number: i32) -> Option<String> {
-    target(&format!("/proc/{pid}/fd/{number}"))
-}
-
-/// `raw` made absolute; `None` for what is no path of a file system.
-pub(super) fn absolute(pid: i32, directory: Option<i32>, raw: &str) -> Option<String> {
-    if raw.starts_with('/') {
-        return through_process(pid, raw);
-    }
-    let base = match directory {
-        None | Some(libc::AT_FDCWD) => target(&format!("/proc/{pid}/cwd"))?,
-        Some(number) => descriptor(pid, number)?,
-    };
-    Some(format!("{base}/{raw}"))
-}
-
-/// Where the kernel's own links lead; `None` where that has no path.
-fn target(link: &str) -> Option<String> {
-    let target = fs::read_link(link)
-        .ok()?
-        .into_os_string()
-        .into_string()
-        .ok()?;
-    target.starts_with('/').then_some(target)
-}
-
-/// Follows the links of `/proc` that lead to where a process is; they mean another place for
-/// whoever follows them.
-fn through_process(pid: i32, path: &str) -> Option<String> {
-    let Some(rest) = path.strip_prefix("/proc/") else {
-        return Some(path.to_owned());
-    };
-    let (who, rest) = rest.split_once('/')?;
-    let who = match who {
-        "self" | "thread-self" => pid.to_string(),
-        number if number.bytes().all(|byte| byte.is_ascii_digit()) => number.to_owned(),
-        _ => return None,
-    };
-    let rest = match rest.strip_prefix("task/") {
-        Some(thread) => thread.split_once('/')?.1,
-        None => rest,
-    };
-    let (link, rest) = match rest.strip_prefix("fd/") {
-        Some(rest) => {
-            let (number, rest) = rest.split_once('/').unwrap_or((rest, ""));
-            (format!("/proc/{who}/fd/{number}"), rest)
-        }
-        None => {
-            let (name, rest) = rest.split_once('/').unwrap_or((rest, ""));
-            if !matches!(name, "cwd" | "root" | "exe") {
-                return None;
-            }
-            (format!("/proc/{who}/{name}"), rest)
-        }
-    };
-    let base = target(&link)?;
-    Some(format!("{}/{rest}", base.trim_end_matches('/')))
+    /// A fact that the kernel makes up: this path below `/proc`.
+    Kernel(String),
+    /// Nothing that has a path, or nothing at all.
+    Nothing,
 }
 
 /// Takes `.` and `..` out of paths. What comes before a `..` may be a link, so it is followed;
@@ -174,10 +118,6 @@ impl Straightener {
 mod tests {
     use super::*;
 
-    fn me() -> i32 {
-        i32::try_from(std::process::id()).unwrap()
-    }
-
     #[test]
     fn parents_are_those_of_what_a_link_leads_to() {
         let directory = tempfile::tempdir().unwrap();
@@ -195,25 +135,5 @@ mod tests {
             straightener.straighten("/..".to_owned()),
             Resolved::Path("/".to_owned())
         );
-    }
-
-    #[test]
-    fn a_process_s_own_links_are_followed_as_its_own() {
-        let cwd = std::env::current_dir().unwrap();
-        assert_eq!(
-            absolute(me(), None, "/proc/self/cwd/x").unwrap(),
-            format!("{}/x", cwd.display())
-        );
-        assert_eq!(
-            absolute(me(), None, "x").unwrap(),
-            format!("{}/x", cwd.display())
-        );
-        assert_eq!(
-            absolute(me(), None, "/proc/self/root/usr/x").unwrap(),
-            "/usr/x"
-        );
-        assert_eq!(absolute(me(), None, "/proc/cpuinfo"), None);
-        assert_eq!(absolute(me(), None, "/proc/self/maps"), None);
-        assert_eq!(absolute(me(), None, "/usr/x").unwrap(), "/usr/x");
     }
 }
