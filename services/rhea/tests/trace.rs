@@ -8,34 +8,9 @@ mod support;
 use std::collections::BTreeSet;
 use std::process::Command;
 
-use support::{Bench, shell};
+use support::{Bench, probe, shell, user};
 use vx_core::readset::{ReadKind, ReadPlace, Trace};
 use vx_core::{CheckoutMode, Execution, Watch};
-
-/// The probe's beginning; each way is a body that returns 0 where what it tried went as it should.
-const PROBE: &str = r##"
-#define _GNU_SOURCE
-#include <dirent.h>
-#include <errno.h>
-#include <fcntl.h>
-#include <linux/openat2.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/inotify.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <sys/statfs.h>
-#include <sys/syscall.h>
-#include <sys/wait.h>
-#include <sys/xattr.h>
-#include <unistd.h>
-extern char **environ;
-static int directory(const char *path) { return open(path, O_RDONLY | O_DIRECTORY); }
-static int opened(int descriptor) { return descriptor < 0; }
-static int refused(long result, int error) { return !(result == -1 && errno == error); }
-static int ended(int pid) { int status; waitpid(pid, &status, 0); return status; }
-"##;
 
 /// A way to look: its body, and what has to be in the trace for it.
 type Way = (
@@ -225,6 +200,111 @@ const WAYS: &[Way] = &[
         &[(ReadKind::Content, "a")],
     ),
     (
+        "a descriptor's own name",
+        "char path[64]; snprintf(path, 64, \"/dev/fd/%d\", open(\"a\", O_PATH)); return opened(open(path, O_RDONLY));",
+        &[(ReadKind::Content, "a")],
+    ),
+    (
+        "two slashes before /proc",
+        "return opened(open(\"//proc/self/cwd/a\", O_RDONLY));",
+        &[(ReadKind::Content, "a")],
+    ),
+    (
+        "a way back to /proc",
+        "return opened(open(\"/usr/../proc/self/cwd/a\", O_RDONLY));",
+        &[(ReadKind::Content, "a")],
+    ),
+    (
+        "below a descriptor of /proc",
+        "return opened(openat(directory(\"/proc/self\"), \"cwd/a\", O_RDONLY));",
+        &[(ReadKind::Content, "a")],
+    ),
+    (
+        "a link to /proc",
+        "symlink(\"/proc/self/cwd\", \"/tmp/here\"); return opened(open(\"/tmp/here/a\", O_RDONLY));",
+        &[(ReadKind::Content, "a")],
+    ),
+    (
+        "a link of the checkout's to /proc",
+        "return opened(open(\"here/d/x\", O_RDONLY));",
+        &[(ReadKind::Content, "d/x"), (ReadKind::Link, "here")],
+    ),
+    (
+        "by a thread's number",
+        "char path[64]; snprintf(path, 64, \"/proc/self/task/%d/cwd/a\", gettid()); return opened(open(path, O_RDONLY));",
+        &[(ReadKind::Content, "a")],
+    ),
+    (
+        "by this thread's name",
+        "return opened(open(\"/proc/thread-self/cwd/a\", O_RDONLY));",
+        &[(ReadKind::Content, "a")],
+    ),
+    (
+        "a thread that is elsewhere than its process",
+        "int pid = getpid(); if (syscall(SYS_clone, CLONE_VM | CLONE_VFORK | CLONE_SIGHAND | CLONE_THREAD, 0, 0, 0, 0) == 0) { syscall(SYS_chdir, \"d\"); long fd = syscall(SYS_openat, AT_FDCWD, \"/proc/self/cwd/a\", O_RDONLY); if (fd < 0) syscall(SYS_exit_group, 1); fd = syscall(SYS_openat, AT_FDCWD, \"/proc/thread-self/cwd/x\", O_RDONLY); syscall(SYS_exit_group, fd < 0); } pause();",
+        &[(ReadKind::Content, "a"), (ReadKind::Content, "d/x")],
+    ),
+    (
+        "the root's descriptor",
+        "char path[64]; snprintf(path, 64, \"/proc/self/fd/%d/vx/ws/a\", open(\"/\", O_PATH)); return opened(open(path, O_RDONLY));",
+        &[(ReadKind::Content, "a")],
+    ),
+    (
+        "a program by its descriptor's name",
+        "char path[64]; snprintf(path, 64, \"/proc/self/fd/%d\", open(\"tool\", O_PATH)); int pid = fork(); if (!pid) { execl(path, \"true\", 0); _exit(9); } return ended(pid);",
+        &[(ReadKind::Content, "tool")],
+    ),
+    (
+        "fchmodat2",
+        "return syscall(452, AT_FDCWD, \"a\", 0644, AT_SYMLINK_NOFOLLOW) == 0;",
+        &[(ReadKind::Metadata, "a")],
+    ),
+    (
+        "a name beside AT_EMPTY_PATH",
+        "struct stat it; return syscall(SYS_newfstatat, directory(\"d\"), \"x\", &it, AT_EMPTY_PATH);",
+        &[(ReadKind::Metadata, "d/x")],
+    ),
+    (
+        "a name beside AT_EMPTY_PATH, by statx",
+        "struct statx it; return syscall(SYS_statx, directory(\"d\"), \"x\", AT_EMPTY_PATH, STATX_BASIC_STATS, &it);",
+        &[(ReadKind::Metadata, "d/x")],
+    ),
+    (
+        "connect to a path",
+        "struct sockaddr_un at = at_path(\"a\"); return refused(connect(socket(AF_UNIX, SOCK_STREAM, 0), (void *)&at, sizeof at), ECONNREFUSED);",
+        &[(ReadKind::Metadata, "a")],
+    ),
+    (
+        "bind to a path",
+        "struct sockaddr_un at = at_path(\"a\"); return bind(socket(AF_UNIX, SOCK_STREAM, 0), (void *)&at, sizeof at) == 0;",
+        &[(ReadKind::Link, "a")],
+    ),
+    (
+        "a message to a path",
+        "struct sockaddr_un at = at_path(\"a\"); return sendto(socket(AF_UNIX, SOCK_DGRAM, 0), \"x\", 1, 0, (void *)&at, sizeof at) == 1;",
+        &[(ReadKind::Metadata, "a")],
+    ),
+    (
+        "a message's own address",
+        "struct sockaddr_un at = at_path(\"none\"); struct iovec text = { \"x\", 1 }; struct msghdr message = { &at, sizeof at, &text, 1 }; return sendmsg(socket(AF_UNIX, SOCK_DGRAM, 0), &message, 0) == 1;",
+        &[(ReadKind::Metadata, "none")],
+    ),
+    (
+        "messages' own addresses",
+        "struct sockaddr_un at = at_path(\"none\"); struct iovec text = { \"x\", 1 }; struct mmsghdr message = { { &at, sizeof at, &text, 1 } }; return sendmmsg(socket(AF_UNIX, SOCK_DGRAM, 0), &message, 1, 0) == 1;",
+        &[(ReadKind::Metadata, "none")],
+    ),
+    (
+        "what would hide memory or administer a machine",
+        "return refused(syscall(447, 0), ENOSYS) || refused(syscall(SYS_userfaultfd, 0), ENOSYS) || refused(umount2(\"/tmp\", 0), ENOSYS) || refused(syscall(SYS_fanotify_init, 0, 0), ENOSYS) || refused(syscall(SYS_fanotify_mark, 0, 0, 0, 0, \"a\"), ENOSYS) || refused(syscall(SYS_quotactl, 0, \"/dev/null\", 0, 0), ENOSYS) || refused(syscall(SYS_bpf, 0, 0, 0), ENOSYS);",
+        &[],
+    ),
+    (
+        "what a descriptor leads to, by each call",
+        "struct stat it; struct statx more; int a = open(\"a\", O_RDONLY); return fstat(a, &it) || statx(a, \"\", AT_EMPTY_PATH, STATX_BASIC_STATS, &more) || it.st_size != 1 || more.stx_size != 1 || syscall(SYS_newfstatat, a, \"\", &it, AT_EMPTY_PATH);",
+        &[(ReadKind::Content, "a")],
+    ),
+    (
         "io_uring",
         "return refused(syscall(SYS_io_uring_setup, 8, 0), ENOSYS);",
         &[],
@@ -241,34 +321,17 @@ const WAYS: &[Way] = &[
     ),
 ];
 
-/// Compiles all ways into one program that is told which to go.
-fn compile(bench: &Bench) {
-    let mut text = PROBE.replace(
-        "#include <unistd.h>",
-        "#include <sched.h>\n#include <unistd.h>",
-    );
-    text.push_str("int main(int count, char **argv) {\n    switch (atoi(argv[1])) {\n");
-    for (index, (_, body, _)) in WAYS.iter().enumerate() {
-        text.push_str(&format!("    case {index}: {{ {body} }}\n"));
-    }
-    text.push_str("    }\n    return 99;\n}\n");
-    bench.write("probe.c", &text);
-    let status = Command::new("cc")
-        .current_dir(bench.checkout.path())
-        .args(["-w", "-o", "probe", "probe.c"])
-        .status()
-        .unwrap();
-    assert!(status.success());
-}
-
 /// What the checkout's program looked at there.
 async fn traced(bench: &Bench, way: usize) -> Trace {
+    of_probe(bench, way, WAYS[way].0, CheckoutMode::ReadOnly).await
+}
+
+async fn of_probe(bench: &Bench, way: usize, name: &str, mode: CheckoutMode) -> Trace {
     let mut action = shell("");
     action.argv = vec!["/vx/ws/probe".to_owned(), way.to_string()];
     action.cwd = vx_core::places::CHECKOUT.to_owned();
-    action.checkout = bench.mount(CheckoutMode::ReadOnly);
+    action.checkout = bench.mount(mode);
     action.watch = Watch::Everything;
-    let name = WAYS[way].0;
     match bench.try_run(action).await.0.unwrap() {
         Execution::Ran { exit, trace, .. } => {
             assert!(exit.success(), "{name}: {exit:?}");
@@ -293,6 +356,7 @@ fn files(bench: &Bench) {
     bench.write("d/x", "2");
     bench.write("script", "#!/bin/sh\nexit 0\n");
     std::os::unix::fs::symlink("a", bench.checkout.path().join("link")).unwrap();
+    std::os::unix::fs::symlink("/proc/self/cwd", bench.checkout.path().join("here")).unwrap();
     std::fs::copy("/bin/true", bench.checkout.path().join("tool")).unwrap();
     let script = bench.checkout.path().join("script");
     let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
@@ -303,7 +367,7 @@ fn files(bench: &Bench) {
 async fn every_way_to_look_is_seen() {
     let bench = Bench::new().await;
     files(&bench);
-    compile(&bench);
+    probe::compile(&bench, WAYS.iter().map(|(_, body, _)| *body));
     for (index, (name, _, expected)) in WAYS.iter().enumerate() {
         let trace = traced(&bench, index).await;
         assert_eq!(trace.incomplete, None, "{name}");
@@ -323,6 +387,55 @@ async fn every_way_to_look_is_seen() {
             assert!(wanted, "{name}: {path} was not read");
         }
     }
+    user::again_as_ordinary_user("every_way_to_look_is_seen");
+}
+
+/// Ways of which nobody can tell where they lead: nothing is published then.
+const UNKNOWN: &[(&str, &str)] = &[
+    (
+        "a path in memory that only the kernel reads",
+        "char *page = mmap(0, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0); strcpy(page, \"a\"); mprotect(page, 4096, PROT_NONE); open(page, O_RDONLY); return 0;",
+    ),
+    (
+        "a file that has no name any more",
+        "int file = open(\"/vx/ws/gone\", O_RDWR | O_CREAT, 0600); unlink(\"/vx/ws/gone\"); char path[64]; snprintf(path, 64, \"/proc/self/fd/%d\", file); return opened(open(path, O_RDONLY));",
+    ),
+    (
+        "a process that closed its memory",
+        "prctl(4, 0); open(\"a\", O_RDONLY); return 0;",
+    ),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_can_not_be_told_is_given_up() {
+    let bench = Bench::new().await;
+    files(&bench);
+    probe::compile(&bench, UNKNOWN.iter().map(|(_, body)| *body));
+    for (index, (name, _)) in UNKNOWN.iter().enumerate() {
+        let trace = of_probe(&bench, index, name, CheckoutMode::PrivateLayer).await;
+        assert!(trace.incomplete.is_some(), "{name}");
+    }
+    user::again_as_ordinary_user("what_can_not_be_told_is_given_up");
+}
+
+/// A second name for a file of the checkout, given by its descriptor alone, hides no read of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn second_names_hide_nothing() {
+    const NAMES: &[&str] = &[
+        "int a = open(\"a\", O_PATH); if (linkat(a, \"\", AT_FDCWD, \"new\", AT_EMPTY_PATH)) return errno == ENOENT || errno == EPERM || errno == EXDEV ? 0 : errno; return opened(open(\"new\", O_RDONLY));",
+        "char path[64]; snprintf(path, 64, \"/proc/self/fd/%d\", open(\"a\", O_PATH)); if (linkat(AT_FDCWD, path, AT_FDCWD, \"new\", AT_SYMLINK_FOLLOW)) return errno == EXDEV ? 0 : errno; return opened(open(\"new\", O_RDONLY));",
+        "if (link(\"a\", \"new\")) return errno; return opened(open(\"new\", O_RDONLY));",
+        "if (rename(\"a\", \"new\")) return errno; return opened(open(\"new\", O_RDONLY));",
+    ];
+    let bench = Bench::new().await;
+    files(&bench);
+    probe::compile(&bench, NAMES.iter().copied());
+    for (index, body) in NAMES.iter().enumerate() {
+        let trace = of_probe(&bench, index, body, CheckoutMode::PrivateLayer).await;
+        let seen = in_checkout(&trace);
+        assert!(seen.contains(&(ReadKind::Content, "a")), "{body}: {seen:?}");
+    }
+    user::again_as_ordinary_user("second_names_hide_nothing");
 }
 
 /// What can't be told for sure is said, so that it is never published.
@@ -330,18 +443,9 @@ async fn every_way_to_look_is_seen() {
 async fn paths_below_another_root_are_given_up() {
     let bench = Bench::new().await;
     files(&bench);
-    bench.write(
-        "probe.c",
-        &format!(
-            "{PROBE}int main() {{ struct open_how how = {{ .flags = O_RDONLY, .resolve = RESOLVE_IN_ROOT }}; \
-             return opened(syscall(SYS_openat2, directory(\"d\"), \"/x\", &how, sizeof how)); }}"
-        ),
-    );
-    let compiled = Command::new("cc")
-        .current_dir(bench.checkout.path())
-        .args(["-w", "-o", "probe", "probe.c"])
-        .status();
-    assert!(compiled.unwrap().success());
+    let body = "struct open_how how = { .flags = O_RDONLY, .resolve = RESOLVE_IN_ROOT }; \
+                return opened(syscall(SYS_openat2, directory(\"d\"), \"/x\", &how, sizeof how));";
+    probe::compile(&bench, [body].into_iter());
     let trace = traced(&bench, 0).await;
     assert!(trace.incomplete.is_some());
 }

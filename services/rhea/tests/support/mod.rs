@@ -3,6 +3,9 @@
 // Each test program uses a part of this.
 #![allow(dead_code, missing_docs, unreachable_pub, clippy::unwrap_used)]
 
+pub mod probe;
+pub mod user;
+
 use std::collections::HashMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -269,8 +272,14 @@ impl Outcome {
 }
 
 pub async fn start(directory: &Path) -> Rhea {
+    start_with(directory, |_| {}).await
+}
+
+/// An executor with settings of the test's own.
+pub async fn start_with(directory: &Path, set: impl FnOnce(&mut Settings)) -> Rhea {
     let mut settings = Settings::new(directory);
-    settings.guard = PathBuf::from(env!("CARGO_BIN_EXE_vx-rhea"));
+    settings.guard = user::guard();
+    set(&mut settings);
     Rhea::start(settings).await.unwrap()
 }
 
@@ -280,9 +289,13 @@ impl Bench {
     }
 
     pub async fn with(store: MemoryStore) -> Self {
+        Self::set(store, |_| {}).await
+    }
+
+    pub async fn set(store: MemoryStore, set: impl FnOnce(&mut Settings)) -> Self {
         let directory = TempDir::new().unwrap();
         Self {
-            rhea: Arc::new(start(&directory.path().join("rhea")).await),
+            rhea: Arc::new(start_with(&directory.path().join("rhea"), set).await),
             store: Arc::new(store),
             checkout: TempDir::new().unwrap(),
             _directory: directory,
