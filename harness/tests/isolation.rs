@@ -18,6 +18,8 @@ const PROBES: &str = r#"
         case $kind in
             path) if [ -e "$target" ]; then echo "linker reached $target" >&2; exit 1; fi;;
             tcp) if (exec 3<>"/dev/tcp/127.0.0.1/$target") 2>/dev/null; then echo "linker reached $target" >&2; exit 1; fi;;
+            writable) if [ -w "$target" ]; then echo "linker reached $target" >&2; exit 1; fi;;
+            readable) if (exec 3<"$target") 2>/dev/null; then echo "linker reached $target" >&2; exit 1; fi;;
             process) if kill -0 "$target" 2>/dev/null; then echo "linker reached $target" >&2; exit 1; fi;;
         esac
     done < targets.txt
@@ -41,6 +43,9 @@ const PROBES: &str = r#"
             let found = match kind {
                 "path" => std::fs::symlink_metadata(target).is_ok() || std::fs::read_dir(target).is_ok(),
                 "tcp" => std::net::TcpStream::connect(("127.0.0.1", target.parse().unwrap())).is_ok(),
+                // Only asked, never tried.
+                "writable" => std::process::Command::new("test").args(["-w", target]).status().unwrap().success(),
+                "readable" => std::fs::File::open(target).is_ok(),
                 "process" => std::fs::metadata(format!("/proc/{target}/cmdline")).is_ok()
                     && std::process::Command::new("kill").args(["-0", target]).status().unwrap().success(),
                 _ => panic!("{kind}"),
@@ -102,6 +107,17 @@ fn nothing_outside_is_in_reach() {
         Path::new("/sys/kernel").to_owned(),
     ] {
         targets.push(format!("path {}", path.display()));
+    }
+    for setting in [
+        "kernel/core_pattern",
+        "kernel/panic",
+        "vm/overcommit_memory",
+        "kernel/ns_last_pid",
+    ] {
+        targets.push(format!("writable /proc/sys/{setting}"));
+    }
+    for own in ["mem", "fd", "maps", "environ", "cwd"] {
+        targets.push(format!("readable /proc/1/{own}"));
     }
     project.write("targets.txt", &(targets.join("\n") + "\n"));
     project.write_program("tools/cc", &project.read("tools/cc"));

@@ -279,9 +279,8 @@ impl<'a> Caller<'a> {
         let count = if many { self.args[2].min(MOST) } else { 1 };
         for index in 0..count {
             let at = self.args[1].wrapping_add(index * HEADER);
-            match network::of_message(self.pid, at).map_err(unreadable)? {
-                Some((name, length)) => self.address(notes, name, length, Intent::Look)?,
-                None => {}
+            if let Some((name, length)) = network::of_message(self.pid, at).map_err(unreadable)? {
+                self.address(notes, name, length, Intent::Look)?;
             }
         }
         Ok(())
