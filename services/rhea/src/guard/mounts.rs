@@ -146,11 +146,14 @@ pub(super) fn filesystem(
         .step(format_args!("mount a {kind}"))
 }
 
+/// The most files in a tmpfs: their names and inodes take memory that its size does not count.
+const MOST_FILES: &str = "1000000";
+
 /// A tmpfs of its own.
 pub(super) fn tmpfs(mode: &str, size: &str) -> Result<OwnedFd, Fault> {
     filesystem(
         "tmpfs",
-        &[("mode", mode), ("size", size)],
+        &[("mode", mode), ("size", size), ("nr_inodes", MOST_FILES)],
         MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV,
     )
 }

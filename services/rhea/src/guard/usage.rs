@@ -1,6 +1,8 @@
 //! What an action uses: memory of its processes, what it keeps in memory, what it wrote.
 
+use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use rustix::process::Pid;
@@ -11,10 +13,14 @@ use super::spec::{Bounds, Report};
 /// thousands of files is nothing to do each second for nothing.
 const WORTH_A_WALK: u64 = 64 * 1024 * 1024;
 
-/// How deep and how far directories are walked; an action that makes more is bounded when they are
-/// collected.
+/// The same for files that can still be made, however small.
+const WORTH_A_COUNT: u64 = 100_000;
+
+/// How deep directories are walked; deeper ones can't be collected.
 const DEEPEST: usize = 64;
-const MOST_ENTRIES: usize = 200_000;
+
+/// The most files an action may have in its output directories: what a tree can hold.
+const MOST_ENTRIES: usize = vx_core::tree::MAX_ENTRIES;
 
 /// Measures an action.
 pub(super) struct Usage {
@@ -25,8 +31,15 @@ pub(super) struct Usage {
     storage: Option<&'static str>,
     /// Directories that are collected.
     collected: Vec<String>,
-    free: u64,
+    free: Free,
     disk: u64,
+}
+
+/// What is left of the disks that output directories are on.
+#[derive(Clone, Copy, Debug, Default)]
+struct Free {
+    bytes: u64,
+    files: u64,
 }
 
 impl Usage {
@@ -58,7 +71,7 @@ impl Usage {
                 gib(self.bounds.memory)
             ));
         }
-        self.walk();
+        self.walk()?;
         if self.disk > self.bounds.disk {
             return Err(format!(
                 "it wrote {} into its output directories, and may write {} (VX_RHEA_DISK sets \
@@ -74,20 +87,30 @@ impl Usage {
     }
 
     fn memory(&self) -> u64 {
-        let processes: u64 = (self.processes)().into_iter().map(memory_of).sum();
-        let stored = self.storage.and_then(|path| rustix::fs::statvfs(path).ok());
-        let stored = stored.map_or(0, |found| {
+        let processes = (self.processes)();
+        let own: u64 = processes.iter().map(|pid| memory_of(*pid)).sum();
+        let mut nameless = BTreeMap::new();
+        processes
+            .iter()
+            .for_each(|pid| nameless_files(*pid, &mut nameless));
+        let Some(storage) = self.storage else {
+            return own + nameless.values().sum::<u64>();
+        };
+        let stored = rustix::fs::statvfs(storage).map_or(0, |found| {
             (found.f_blocks - found.f_bfree.min(found.f_blocks)).saturating_mul(found.f_frsize)
         });
-        processes + stored
+        own + nameless.values().sum::<u64>() + stored + shared_segments()
     }
 
     /// Measures directories where the disk they are on has lost space.
-    fn walk(&mut self) {
+    fn walk(&mut self) -> Result<(), String> {
         let free = free_of(&self.collected);
-        if free.saturating_add(WORTH_A_WALK) > self.free {
-            self.free = self.free.max(free);
-            return;
+        let fell = free.bytes.saturating_add(WORTH_A_WALK) <= self.free.bytes
+            || free.files.saturating_add(WORTH_A_COUNT) <= self.free.files;
+        if !fell {
+            self.free.bytes = self.free.bytes.max(free.bytes);
+            self.free.files = self.free.files.max(free.files);
+            return Ok(());
         }
         self.free = free;
         let mut room = MOST_ENTRIES;
@@ -95,36 +118,84 @@ impl Usage {
         self.disk = sizes
             .map(|path| size_below(Path::new(path), DEEPEST, &mut room))
             .sum();
+        if room == 0 {
+            return Err(format!(
+                "its output directories hold more than {MOST_ENTRIES} files"
+            ));
+        }
+        Ok(())
     }
 }
 
-/// What is free on the disks of these directories together, in bytes.
-fn free_of(directories: &[String]) -> u64 {
-    let mut disks: Vec<(u64, u64)> = directories
+/// What is free on the disks of these directories together.
+fn free_of(directories: &[String]) -> Free {
+    let mut disks: Vec<(u64, Free)> = directories
         .iter()
         .filter_map(|path| rustix::fs::statvfs(path.as_str()).ok())
-        .map(|found| (found.f_fsid, found.f_bfree.saturating_mul(found.f_frsize)))
+        .map(|found| {
+            let bytes = found.f_bfree.saturating_mul(found.f_frsize);
+            let files = found.f_ffree;
+            (found.f_fsid, Free { bytes, files })
+        })
         .collect();
-    disks.sort_unstable();
+    disks.sort_unstable_by_key(|(disk, _)| *disk);
     disks.dedup_by_key(|(disk, _)| *disk);
-    disks.iter().map(|(_, free)| free).sum()
+    Free {
+        bytes: disks.iter().map(|(_, free)| free.bytes).sum(),
+        files: disks.iter().map(|(_, free)| free.files).sum(),
+    }
 }
 
-/// What a process has in memory of its own, in bytes; pages of files are the kernel's to take.
+/// What a process has in memory of its own, in bytes; pages of files are the kernel's to take. Of
+/// memory shared with others it has its part.
 fn memory_of(pid: Pid) -> u64 {
-    let path = format!("/proc/{}/status", pid.as_raw_nonzero());
-    let status = fs::read_to_string(path).unwrap_or_default();
-    let kilobytes = |line: &str| {
-        let value = ["RssAnon:", "VmSwap:"]
-            .iter()
-            .find_map(|name| line.strip_prefix(name))?;
+    let own = kilobytes(pid, "status", &["RssAnon:", "VmSwap:"]);
+    let shared = match kilobytes(pid, "status", &["RssShmem:"]) {
+        0 => 0,
+        _ => kilobytes(pid, "smaps_rollup", &["Pss_Shmem:"]),
+    };
+    (own + shared) * 1024
+}
+
+fn kilobytes(pid: Pid, file: &str, names: &[&str]) -> u64 {
+    let path = format!("/proc/{}/{file}", pid.as_raw_nonzero());
+    let text = fs::read_to_string(path).unwrap_or_default();
+    let value = |line: &str| {
+        let value = names.iter().find_map(|name| line.strip_prefix(name))?;
         value.trim().split(' ').next()?.parse::<u64>().ok()
     };
-    status.lines().filter_map(kilobytes).sum::<u64>() * 1024
+    text.lines().filter_map(value).sum()
+}
+
+/// Files that a process holds and that have no name, which may lie in memory: by inode, in bytes.
+fn nameless_files(pid: Pid, found: &mut BTreeMap<(u64, u64), u64>) {
+    let directory = format!("/proc/{}/fd", pid.as_raw_nonzero());
+    let Ok(descriptors) = fs::read_dir(directory) else {
+        return;
+    };
+    for descriptor in descriptors.flatten() {
+        let path = descriptor.path();
+        let gone = fs::read_link(&path)
+            .is_ok_and(|target| target.to_string_lossy().starts_with("/memfd:"));
+        if gone && let Ok(file) = fs::metadata(&path) {
+            found.insert((file.dev(), file.ino()), file.blocks() * 512);
+        }
+    }
+}
+
+/// Shared memory segments of the IPC namespace, in bytes (`/proc/sysvipc/shm`, proc_sysvipc(5)).
+fn shared_segments() -> u64 {
+    let text = fs::read_to_string("/proc/sysvipc/shm").unwrap_or_default();
+    let mut lines = text.lines();
+    let columns = lines.next().unwrap_or_default().split_whitespace();
+    let Some(resident) = columns.into_iter().position(|name| name == "rss") else {
+        return 0;
+    };
+    let size = |line: &str| line.split_whitespace().nth(resident)?.parse::<u64>().ok();
+    lines.filter_map(size).sum()
 }
 
 fn size_below(directory: &Path, deepest: usize, room: &mut usize) -> u64 {
-    use std::os::unix::fs::MetadataExt;
     let Ok(entries) = fs::read_dir(directory) else {
         return 0;
     };

@@ -2,7 +2,7 @@
 //! loader of an executable.
 
 use std::fs::File;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 
 /// As much of a script's first line as the kernel reads.
 const FIRST_LINE: usize = 256;
@@ -10,11 +10,13 @@ const FIRST_LINE: usize = 256;
 /// The interpreter that running the file at `path` brings in. `None` for what needs none, or
 /// can't be read.
 pub(super) fn interpreter(path: &str) -> Option<String> {
-    // Never a FIFO: opening one would wait for its other end.
-    if !std::fs::metadata(path).ok()?.is_file() {
+    // A FIFO is never waited for, not even one that comes to be there just now.
+    let mut options = File::options();
+    options.read(true).custom_flags(libc::O_NONBLOCK);
+    let file = options.open(path).ok()?;
+    if !file.metadata().ok()?.is_file() {
         return None;
     }
-    let file = File::open(path).ok()?;
     let mut head = [0_u8; FIRST_LINE];
     let count = file.read_at(&mut head, 0).ok()?;
     let head = &head[..count];
