@@ -246,6 +246,13 @@ impl Orchestrator for Aether {
         Ok(project)
     }
 
+    async fn plan(&self, request: BuildRequest, fresh: bool) -> ServiceResult<String> {
+        self.check_settings(&request)
+            .map_err(ServiceError::Invalid)?;
+        let _counted = Counted::new(self).map_err(ServiceError::Failed)?;
+        self.engine.plan(&request, fresh).await
+    }
+
     async fn status(&self) -> ServiceResult<OrchestratorStatus> {
         let mut status = self.services.status().await;
         status.pid = std::process::id();

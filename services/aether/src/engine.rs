@@ -140,6 +140,30 @@ impl Engine {
             .await
     }
 
+    /// Says what a request would build.
+    ///
+    /// # Errors
+    /// When there is no plan.
+    pub(crate) async fn plan(&self, request: &BuildRequest, fresh: bool) -> ServiceResult<String> {
+        let told = |error: PrepareError| match error {
+            PrepareError::Service(error) => error,
+            error => vx_core::ServiceError::Invalid(error.to_string()),
+        };
+        let request = prepare::plan_request(request);
+        let workspace = prepare::locate(&request).await.map_err(told)?;
+        let session = self.sessions.open(&report::new_run_id()).await?;
+        let results = session.results();
+        let planned = if fresh {
+            self.preparer.plan_afresh(&request, &workspace).await
+        } else {
+            self.preparer.plan(&request, &workspace, &*results).await
+        };
+        let (plan, from_memo) = planned.map_err(told)?;
+        let from = if from_memo { "memo" } else { "made" };
+        let told = serde_json::json!({"from": from, "plan": vx_plan::describe(&plan)});
+        Ok(told.to_string())
+    }
+
     /// Plans; once more with new services when the store was lost on the way.
     async fn prepare(
         &self,

@@ -147,15 +147,7 @@ impl Preparer {
         results: &dyn Results,
         bare: Option<&Bare>,
     ) -> Result<Prepared, PrepareError> {
-        let found = self
-            .memos
-            .find(&self.stat_cache, request, &workspace, results)
-            .await?;
-        let from_memo = found.is_some();
-        let plan = match found {
-            Some(plan) => plan,
-            None => self.plan(request, &workspace, results).await?,
-        };
+        let (plan, from_memo) = self.plan(request, &workspace, results).await?;
         let hidden = match bare {
             None => memo::hidden(&workspace, &plan),
             Some(_) => memo::reports(&plan),
@@ -197,17 +189,25 @@ impl Preparer {
         })
     }
 
-    async fn plan(
+    /// The plan of a request, and whether it was made before.
+    ///
+    /// # Errors
+    /// When there is none, or the store fails.
+    pub(crate) async fn plan(
         &self,
         request: &PlanRequest,
         workspace: &Workspace,
         results: &dyn Results,
-    ) -> Result<Arc<Plan>, PrepareError> {
+    ) -> Result<(Arc<Plan>, bool), PrepareError> {
+        let found = self
+            .memos
+            .find(&self.stat_cache, request, workspace, results)
+            .await?;
+        if let Some(plan) = found {
+            return Ok((plan, true));
+        }
         let started_ns = coarse_now_ns();
-        let plan = {
-            let (request, workspace) = (request.clone(), workspace.clone());
-            Arc::new(blocking(move || vx_plan::plan(&request, &workspace)).await??)
-        };
+        let (plan, _) = self.plan_afresh(request, workspace).await?;
         self.memos
             .remember(
                 &self.stat_cache,
@@ -218,7 +218,21 @@ impl Preparer {
                 started_ns,
             )
             .await?;
-        Ok(plan)
+        Ok((plan, false))
+    }
+
+    /// A plan that is made from nothing and not remembered; never one that was made before.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub(crate) async fn plan_afresh(
+        &self,
+        request: &PlanRequest,
+        workspace: &Workspace,
+    ) -> Result<(Arc<Plan>, bool), PrepareError> {
+        let (request, workspace) = (request.clone(), workspace.clone());
+        let plan = blocking(move || vx_plan::plan(&request, &workspace)).await??;
+        Ok((Arc::new(plan), false))
     }
 
     /// Where the sources of immutable packages are, and what names those without a checksum.

@@ -67,7 +67,7 @@ pub use outputs::{
 };
 pub use parse_build_output::{parse_build_output, parse_failed_output};
 pub use paths::{HostSource, package_files, unpacked};
-pub use plan::{memo_static, messages, plan};
+pub use plan::{describe, memo_static, messages, plan};
 pub use request::{PlanRequest, Selection, plan_env};
 pub use static_part::{soft_env, static_part};
 pub use toolchain::Toolchain;

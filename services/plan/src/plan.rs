@@ -44,6 +44,17 @@ pub fn messages(workspace: &Workspace, plan: &Plan) -> Vec<String> {
         .collect()
 }
 
+/// A plan for people and tests to read: all of it but what it depends on.
+pub fn describe(plan: &Plan) -> serde_json::Value {
+    let mut value = serde_json::to_value(plan)
+        .expect("strings, numbers, lists and maps of strings always serialise");
+    if let Some(fields) = value.as_object_mut() {
+        fields.remove("inputs");
+        fields.remove("env_inputs");
+    }
+    value
+}
+
 /// The part of a memo's key that is known without cargo: what was selected, where in the
 /// checkout, with which variables and which toolchain.
 pub fn memo_static(request: &PlanRequest, workspace: &Workspace) -> Vec<u8> {

@@ -30,6 +30,7 @@ mod layout;
 mod marker;
 mod memory;
 mod messages;
+mod on_host;
 mod packages;
 mod run;
 mod scratch;

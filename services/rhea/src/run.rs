@@ -500,7 +500,7 @@ pub(crate) fn with_jobserver(mut env: Vec<(String, String)>) -> Vec<(String, Str
 }
 
 /// Waits for the report that says how it went, and for the end of everything it is about.
-async fn outcome(
+pub(crate) async fn outcome(
     control: &mut Reports,
     process: &Process,
     ended: &CancellationToken,
@@ -556,7 +556,7 @@ async fn stream(collector: &Collector, name: &str, content: Vec<u8>) -> Result<O
 }
 
 /// The trace a guard left; without one, what was looked at is not known.
-fn read_trace(from: &OwnedFd) -> Result<Trace, Stop> {
+pub(crate) fn read_trace(from: &OwnedFd) -> Result<Trace, Stop> {
     let size = rustix::fs::fstat(from)
         .map_err(std::io::Error::from)
         .tried("look at a trace")?
