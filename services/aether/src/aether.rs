@@ -223,11 +223,11 @@ impl Orchestrator for Aether {
     }
 
     async fn locate(&self, request: BuildRequest) -> ServiceResult<Project> {
-        let workspace = prepare::locate(&prepare::plan_request(&request))
+        let root = prepare::locate_root(&prepare::plan_request(&request))
             .await
             .map_err(|error| ServiceError::Invalid(error.to_string()))?;
         Ok(Project {
-            workspace: workspace.root.to_string_lossy().into_owned(),
+            workspace: root.to_string_lossy().into_owned(),
         })
     }
 

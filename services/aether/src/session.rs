@@ -37,7 +37,6 @@ pub(crate) trait Session: Send + Sync {
     async fn ingest(&self, source: PackageSource) -> ServiceResult<Ingested>;
 
     /// Runs a program on the executor's host as that is, watched.
-    #[expect(dead_code, reason = "planning comes to use it")]
     async fn run_on_host(
         &self,
         program: HostProgram,
