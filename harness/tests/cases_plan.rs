@@ -286,6 +286,95 @@ fn facts_of_the_compiler_that_is_set() {
     }
 }
 
+/// Makes a directory source of one package, as `cargo vendor` does, and has a project use it.
+fn vendor(app: &Project, directory: &str, checksummed: &str) {
+    number(app, &format!("{directory}/number"), "1.0.0", 1);
+    app.write(
+        &format!("{directory}/number/.cargo-checksum.json"),
+        &format!(
+            "{{\"files\":{{{checksummed}}},\"package\":\"{}\"}}",
+            "0".repeat(64)
+        ),
+    );
+    app.write(
+        ".cargo/config.toml",
+        &format!(
+            "[source.crates-io]\nreplace-with = \"vendored\"\n\
+             [source.vendored]\ndirectory = \"{directory}\"\n"
+        ),
+    );
+}
+
+#[test]
+fn vendored_packages_that_change() {
+    let env = Env::new();
+    let mut app = env.cases(&depending("\"1\""));
+    vendor(app.project(), "vendor", "");
+    app.build("first build")
+        .builds(["app", "number"])
+        .prints("1");
+    app.build("once more").builds([]);
+    app.change("a build script comes", |p| {
+        let script = "fn main() { println!(\"cargo::rustc-cfg=scripted\"); }\n";
+        p.write("vendor/number/build.rs", script);
+        let text = "pub const NUMBER: u32 = if cfg!(scripted) { 5 } else { 1 };\n";
+        p.write("vendor/number/src/lib.rs", text);
+    })
+    .runs_scripts_of(["number"])
+    .builds(["app", "build_script_build", "number"])
+    .prints("5");
+    app.change("a feature of its manifest comes", |p| {
+        let text = manifest(
+            "number",
+            "1.0.0",
+            "[features]\ndefault = [\"more\"]\nmore = []",
+        );
+        p.write("vendor/number/Cargo.toml", &text);
+        let text = "pub const NUMBER: u32 = if cfg!(feature = \"more\") { 6 } else { 1 };\n";
+        p.write("vendor/number/src/lib.rs", text);
+    })
+    .runs_scripts_of(["number"])
+    .builds(["app", "build_script_build", "number"])
+    .prints("6");
+    app.change("another version comes beside it", |p| {
+        number(p, "vendor/number-2", "1.1.0", 7);
+        let sums = p.read("vendor/number/.cargo-checksum.json");
+        p.write("vendor/number-2/.cargo-checksum.json", &sums);
+        p.remove("Cargo.lock");
+    })
+    .builds(["app", "number"])
+    .prints("7");
+}
+
+#[test]
+fn vendored_packages_that_were_edited() {
+    let env = Env::new();
+    let mut app = env.cases(&depending("\"1\""));
+    // Of `pub const NUMBER: u32 = 1;` and its line's end.
+    let sum = "a2288bf764fd844997b4a7ea71343492d5746a144b81233448feaec80f7da586";
+    let listed = format!("\"src/lib.rs\":\"{sum}\"");
+    vendor(app.project(), "vendor", &listed);
+    app.build("first build")
+        .builds(["app", "number"])
+        .prints("1");
+    app.change("a file with a checksum was edited", |p| {
+        p.edit("vendor/number/src/lib.rs", "= 1", "= 2");
+    })
+    .fails();
+    let run = env.vx(app.project(), &["build"]);
+    let words = "vendor/number/src/lib.rs` has changed:";
+    assert!(run.stderr.contains(words), "{run}");
+    app.change("it is as before", |p| {
+        p.edit("vendor/number/src/lib.rs", "= 2", "= 1");
+    })
+    .builds([])
+    .prints("1");
+    app.change("a file with a checksum went", |p| {
+        p.remove("vendor/number/src/lib.rs");
+    })
+    .fails();
+}
+
 #[test]
 fn what_a_wrapper_reads_while_planning() {
     let env = Env::new();

@@ -26,6 +26,10 @@ use crate::statcache::{StatCache, coarse_now_ns};
 /// How many graphs are kept in memory beside their plans.
 const GRAPHS: usize = 32;
 
+/// How many vendored packages are known to be as their checksums say; past that they are verified
+/// again.
+const VERIFIED: usize = 16_384;
+
 /// How often a plan is made whose inputs change meanwhile; the last one serves, and is not kept.
 const TRIES: usize = 3;
 
@@ -108,6 +112,29 @@ pub(crate) struct Preparer {
     memos: Memos,
     durations: Arc<Durations>,
     graphs: Mutex<HashMap<usize, KeptGraph>>,
+    verified: Arc<Verified>,
+}
+
+/// Vendored packages whose files agree with their checksums, by what was observed of them.
+#[derive(Default)]
+struct Verified(Mutex<HashMap<PathBuf, Digest>>);
+
+impl Verified {
+    fn has(&self, path: &Path, observed: &Digest) -> bool {
+        self.lock().get(path) == Some(observed)
+    }
+
+    fn add(&self, path: &Path, observed: Digest) {
+        let mut known = self.lock();
+        if known.len() >= VERIFIED {
+            known.clear();
+        }
+        known.insert(path.to_owned(), observed);
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<PathBuf, Digest>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// The part of a request that planning needs.
@@ -171,6 +198,7 @@ impl Preparer {
             memos: Memos::default(),
             durations,
             graphs: Mutex::new(HashMap::new()),
+            verified: Arc::default(),
         }
     }
 
@@ -325,6 +353,7 @@ impl Preparer {
     ) -> Result<BTreeMap<usize, Source>, PrepareError> {
         let (workspace, plan) = (workspace.clone(), Arc::clone(plan));
         let (cache, places) = (Arc::clone(&self.stat_cache), places.clone());
+        let verified = Arc::clone(&self.verified);
         blocking(move || {
             let mut sources = BTreeMap::new();
             for (index, package) in plan.packages.iter().enumerate() {
@@ -350,6 +379,10 @@ impl Preparer {
                     },
                     (PackageRoot::Tree { .. }, Some(HostSource::Directory(path))) => {
                         let observed = tree(&cache, &places, &path)?;
+                        if !verified.has(&path, &observed) {
+                            vx_plan::verify_vendored(&workspace, &plan, index)?;
+                            verified.add(&path, observed);
+                        }
                         Source::Tree { path, observed }
                     }
                     (PackageRoot::Tree { source, .. }, _) => {

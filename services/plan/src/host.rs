@@ -110,6 +110,12 @@ impl Host {
         fs::read_to_string(path)
     }
 
+    /// A file's content.
+    pub(crate) fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        self.note(path, ReadKind::Content);
+        fs::read(path)
+    }
+
     /// Whether anything is there.
     pub(crate) fn exists(&self, path: &Path) -> bool {
         self.metadata(path).is_some()

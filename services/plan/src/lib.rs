@@ -50,6 +50,7 @@ mod request;
 mod static_part;
 mod toolchain;
 mod units;
+mod vendored;
 
 pub use build_output::{BuildOutput, LinkArgTarget};
 pub use build_script::run_build_script;
@@ -74,3 +75,4 @@ pub use plan::{describe, memo_static, messages, plan};
 pub use request::{PlanRequest, Selection, plan_env};
 pub use static_part::{soft_env, static_part};
 pub use toolchain::Toolchain;
+pub use vendored::verify_vendored;
