@@ -27,6 +27,8 @@ pub(crate) struct Watched {
     runtime: Handle,
     /// Ends programs whose plan nobody waits for any more.
     given_up: CancellationToken,
+    /// Why a program could not be run by no fault of its own.
+    fault: Mutex<Option<ServiceError>>,
 }
 
 impl Watched {
@@ -41,7 +43,14 @@ impl Watched {
             cache,
             runtime: Handle::current(),
             given_up,
+            fault: Mutex::default(),
         }
+    }
+
+    /// Why a program could not be run by no fault of its own, if that happened.
+    pub(crate) fn fault(&self) -> Option<ServiceError> {
+        let fault = self.fault.lock();
+        fault.unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -56,7 +65,12 @@ impl Outside for Watched {
                 () = self.given_up.cancelled() => Err(ServiceError::failed("the build was given up")),
             }
         });
-        match ended.map_err(|error| error.to_string())? {
+        let ended = ended.map_err(|error| {
+            let text = error.to_string();
+            *self.fault.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+            text
+        });
+        match ended? {
             HostEnd::Unable(reason) => Err(reason),
             HostEnd::Ran { exit, trace } => {
                 let mut streams = written.0.lock().unwrap_or_else(PoisonError::into_inner);

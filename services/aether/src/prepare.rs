@@ -277,9 +277,17 @@ impl Preparer {
             let started_ns = coarse_now_ns();
             let given_up = CancellationToken::new();
             let _ends_with_this = given_up.clone().drop_guard();
-            let outside = Watched::new(Arc::clone(session), Arc::clone(&self.stat_cache), given_up);
-            let host = Host::new(Arc::new(outside));
-            let (workspace, toolchain) = self.locate(request, host).await?;
+            let cache = Arc::clone(&self.stat_cache);
+            let outside = Arc::new(Watched::new(Arc::clone(session), cache, given_up));
+            // What the executor could not do is no fault of the request.
+            let fault = |error| match outside.fault() {
+                Some(fault) => PrepareError::Service(fault),
+                None => error,
+            };
+            let host = Host::new(outside.clone());
+            let host = if fresh { host.afresh() } else { host };
+            let located = self.locate(request, host).await;
+            let (workspace, toolchain) = located.map_err(fault)?;
             let name = memo::name(request, &workspace, &toolchain);
             if !fresh {
                 let cache = &self.stat_cache;
@@ -298,7 +306,8 @@ impl Preparer {
                     let weighed = memo::weigh(&cache, &request, &workspace, &plan, started_ns);
                     Ok::<_, PlanError>((workspace, Arc::new(plan), weighed))
                 })
-                .await??
+                .await?
+                .map_err(|error| fault(error.into()))?
             };
             let mut planned = Planned::made(workspace, toolchain, plan);
             match weighed {

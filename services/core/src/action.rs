@@ -243,7 +243,7 @@ pub enum OutputStream {
 
 /// A program to run on the executor's host as that is: with its home, its network and whatever its
 /// environment says. Nothing of it is isolated or given, and no build waits for it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostProgram {
     /// The program's path and its arguments.
     pub argv: Vec<String>,

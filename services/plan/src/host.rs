@@ -72,6 +72,8 @@ pub struct Host {
     looks: Arc<Mutex<Looks>>,
     /// Directories of cargo's that no look into counts.
     nobodys: Arc<Mutex<BTreeSet<String>>>,
+    /// Whether programs are run in any case, whatever they said before.
+    afresh: bool,
 }
 
 impl std::fmt::Debug for Host {
@@ -88,6 +90,16 @@ impl Host {
             outside,
             looks: Arc::default(),
             nobodys: Arc::default(),
+            afresh: false,
+        }
+    }
+
+    /// One where no program's earlier answer counts.
+    #[must_use]
+    pub fn afresh(self) -> Self {
+        Self {
+            afresh: true,
+            ..self
         }
     }
 

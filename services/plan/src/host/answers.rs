@@ -46,7 +46,7 @@ impl Host {
             program.cwd.clone(),
             env.cloned().collect(),
         );
-        let known = lock().get(&question).cloned();
+        let known = lock().get(&question).filter(|_| !self.afresh).cloned();
         if let Some(answer) = known.filter(|answer| self.holds(answer)) {
             let mut looks = self.lock();
             for (look, _) in &answer.observed {
