@@ -527,3 +527,29 @@ fn plans_are_remembered_for_what_does_not_count() {
     let fresh = env.vx(&project, &["build", "--plan=fresh"]).success();
     assert!(fresh.stdout.contains("\"from\":\"made\""));
 }
+
+#[test]
+fn a_linker_that_is_meant_from_each_home() {
+    let env = Env::new();
+    let homes = env.project("//- /none\n");
+    let triple = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
+    let linker = |word: &str| format!("#!/bin/sh\necho {word} > linked-by\nexec cc \"$@\"\n");
+    for home in ["one", "two"] {
+        let text = format!("[target.{triple}]\nlinker = \"tools/ld\"\n");
+        homes.write(&format!("{home}/.cargo/config.toml"), &text);
+        homes.write_program(&format!("{home}/tools/ld"), &linker(home));
+    }
+    let project = env.project(&alone("[workspace]"));
+    let plan = |home: &str| {
+        let mut command = env.vx_command(&project);
+        command
+            .args(["build", "--plan"])
+            .env("CARGO_HOME", homes.join(&format!("{home}/.cargo")));
+        env.run(command).success().stdout
+    };
+    let (first, again) = (plan("one"), plan("one"));
+    assert!(first.contains("/one/tools/ld") && again.contains("\"from\":\"memo\""));
+    let second = plan("two");
+    assert!(second.contains("/two/tools/ld"), "{second}");
+    assert!(plan("one").contains("/one/tools/ld"));
+}

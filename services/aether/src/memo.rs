@@ -32,7 +32,9 @@ pub(crate) struct Basis {
     observed: Vec<Vec<Observed>>,
     env: Vec<(String, Option<Digest>)>,
     /// The checkout that it serves alone, if so.
-    bound: Option<String>,
+    checkout: Option<String>,
+    /// The home of cargo's that it serves alone, if so.
+    home: Option<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -75,9 +77,12 @@ impl Memos {
         results: &dyn Results,
     ) -> ServiceResult<Option<Arc<Plan>>> {
         let agrees = |plan: &Plan, basis: &Basis| {
-            let checkout = workspace.checkout.to_str();
+            let serves = |bound: &Option<String>, place: &Path| {
+                bound.is_none() || bound.as_deref() == place.to_str()
+            };
             plan.version == vx_plan::PLAN_VERSION
-                && (basis.bound.is_none() || basis.bound.as_deref() == checkout)
+                && serves(&basis.checkout, &workspace.checkout)
+                && serves(&basis.home, &workspace.cargo_home)
                 && env_of(plan, &request.env) == basis.env
                 && holds(cache, workspace, plan, basis)
         };
@@ -207,15 +212,15 @@ pub(crate) fn weigh(
     }
     inputs.all.retain(|input| !is_known(input));
     let of_input = |input| observed(cache, workspace, &places, input);
+    let place = |path: &Path| path.to_string_lossy().into_owned();
     let observed: io::Result<Vec<_>> = inputs.all.iter().map(of_input).collect();
     match observed {
         Ok(observed) => Weighed::Basis(Basis {
             observed,
             inputs: inputs.all,
             env: env_of(plan, &request.env),
-            bound: inputs
-                .bound
-                .then(|| workspace.checkout.to_string_lossy().into_owned()),
+            checkout: inputs.bound.then(|| place(&workspace.checkout)),
+            home: inputs.bound_to_home.then(|| place(&workspace.cargo_home)),
         }),
         Err(error) => Weighed::Unknown(error.to_string()),
     }

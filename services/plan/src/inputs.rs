@@ -60,6 +60,8 @@ pub struct Inputs {
     pub looks: Vec<(Look, Option<Seen>)>,
     /// Whether the plan serves no checkout at another place.
     pub bound: bool,
+    /// Whether it serves no other home of cargo's.
+    pub bound_to_home: bool,
 }
 
 /// Directories and files below cargo's home that are no inputs.
@@ -100,11 +102,11 @@ pub fn inputs(
     for (look, seen) in &looks {
         sorting.add(look, *seen)?;
     }
-    sorting.found.extend(bound_to_home(workspace, plan)?);
     Ok(Inputs {
         all: sorting.found.into_iter().collect(),
         looks,
         bound,
+        bound_to_home: is_bound_to_home(workspace, plan),
     })
 }
 
@@ -257,24 +259,32 @@ fn binds(workspace: &Workspace, path: &Path, checkout: &str) -> bool {
     text.contains(checkout) || depth.is_some_and(|depth| leaves(&text, depth))
 }
 
-/// A plan with a path that the configuration in cargo's home means relative to the directory above
-/// it serves that home alone, not any of the same content.
-fn bound_to_home(workspace: &Workspace, plan: &Plan) -> Result<Option<PlanInput>, PlanError> {
+/// Relative paths in the configuration of cargo's home are meant from the directory above it. A plan
+/// with such a path serves that home alone, not any of the same content.
+fn is_bound_to_home(workspace: &Workspace, plan: &Plan) -> bool {
     let above = workspace.cargo_home.parent();
-    let above = above.filter(|dir| dir.parent().is_some());
-    let mut files = workspace.config.files.iter();
-    let file = files.find(|file| file.starts_with(&workspace.cargo_home));
-    let (Some(above), Some(file)) = (above, file) else {
-        return Ok(None);
+    let Some(above) = above.filter(|dir| dir.parent().is_some()) else {
+        return false;
     };
-    let env = plan.env.iter().map(|(_, value)| value);
-    let linkers = plan.platforms.iter().flat_map(|platform| &platform.linker);
-    let mut values = env.chain(linkers).chain(plan.compiler.others());
-    if !values.any(|value| value.contains(&*above.to_string_lossy())) {
-        return Ok(None);
+    let mut files = workspace.config.files.iter();
+    if !files.any(|file| file.starts_with(&workspace.cargo_home)) {
+        return false;
     }
-    Ok(Some(PlanInput {
-        path: PlanPath::Host(text(file)?.to_owned()),
-        kind: ReadKind::Content,
-    }))
+    // What these lead to may be beside that home too.
+    let tables = ["patch", "paths", "source"];
+    if tables
+        .iter()
+        .any(|table| workspace.config.get(&[table]).is_some())
+    {
+        return true;
+    }
+    let env = plan.env.iter().map(|(_, value)| value);
+    let platforms = plan.platforms.iter();
+    let linkers = platforms.clone().flat_map(|platform| &platform.linker);
+    let flags = platforms.flat_map(|platform| &platform.rustflags);
+    let mut values = env
+        .chain(linkers)
+        .chain(flags)
+        .chain(plan.compiler.others());
+    values.any(|value| value.contains(&*above.to_string_lossy()))
 }
