@@ -146,4 +146,5 @@ interface Aether {
   clean @2 (request :BuildRequest) -> (workspace :Text);
   status @3 () -> (status :OrchestratorStatus);
   stop @4 () -> ();
+  plan @5 (request :BuildRequest, fresh :Bool) -> (json :Text);
 }

@@ -216,8 +216,34 @@ interface Execution {
   wait @0 () -> (outcome :Outcome);
 }
 
+struct HostProgram {
+  argv @0 :List(Text);
+  env @1 :List(Variable);
+  cwd @2 :Text;
+  nobodys @3 :List(Text);
+}
+
+struct HostEnd {
+  union {
+    ran :group {
+      exit :union {
+        code @0 :Int32;
+        signal @1 :Int32;
+      }
+      trace @2 :Trace;
+    }
+    unable @3 :Text;
+  }
+}
+
+interface HostRun {
+  # A program under way on the host; dropping it kills the program.
+  wait @0 () -> (end :HostEnd);
+}
+
 interface Executor {
   execute @0 (action :ActionSpec, store :Store, observer :Observer) -> (execution :Execution);
   status @1 () -> (status :Values.ExecutorStatus);
   ingest @2 (source :PackageSource, store :Store) -> (ingested :Ingested);
+  runOnHost @3 (program :HostProgram, observer :Observer) -> (running :HostRun);
 }

@@ -111,6 +111,16 @@ pub(crate) struct BuildArgs {
     #[arg(long, help_heading = TARGETS)]
     pub(crate) examples: bool,
 
+    /// Print what would be built as JSON, and build nothing; `fresh` remembers and recalls nothing
+    #[arg(
+        long,
+        value_name = "HOW",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "usual"
+    )]
+    pub(crate) plan: Option<PlanArg>,
+
     /// Which programs.
     #[command(flatten)]
     pub(crate) programs: ProgramArgs,
@@ -118,6 +128,15 @@ pub(crate) struct BuildArgs {
     /// How.
     #[command(flatten)]
     pub(crate) common: CommonArgs,
+}
+
+/// Where `vx build --plan` may take the plan from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum PlanArg {
+    /// As a build: what was planned before and still holds, else from nothing.
+    Usual,
+    /// From nothing.
+    Fresh,
 }
 
 /// `vx run`.

@@ -1,5 +1,6 @@
 //! `vx build`.
 
+use std::io::Write;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -10,7 +11,7 @@ use vx_core::orchestrator::{BuildEvent, BuildObserver, BuildOutcome, BuildReques
 use vx_core::{ServiceError, ServiceResult};
 
 use super::Context;
-use crate::args::BuildArgs;
+use crate::args::{BuildArgs, PlanArg};
 use crate::error::{CommandError, CommandResult};
 use crate::exit_code::ExitCode;
 use crate::output::{BuildView, Shell};
@@ -23,8 +24,24 @@ pub(crate) async fn run(context: Context<'_>, args: &BuildArgs) -> CommandResult
     let ask = args.ask()?;
     let request = context.caller.request(ask.selection, ask.schedule);
     let orchestrator = context.aether.start(context.shell).await?;
+    if let Some(plan) = args.plan {
+        let fresh = plan == PlanArg::Fresh;
+        let told = orchestrator.plan(request, fresh).await;
+        let json = told.map_err(|error| CommandError::service("planning", &error))?;
+        return print(&json);
+    }
     build(&*orchestrator, request, context.shell, context.started).await?;
     Ok(())
+}
+
+/// Prints a plan. Whoever reads it may go before its end.
+fn print(json: &str) -> CommandResult {
+    match writeln!(std::io::stdout().lock(), "{json}") {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(CommandError::failure("the plan can't be printed").because(error))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Builds, shows what happens, and gives the outcome of a build that succeeded.

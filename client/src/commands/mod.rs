@@ -119,6 +119,10 @@ pub(crate) mod test_support {
             self.locate(request).await
         }
 
+        async fn plan(&self, request: BuildRequest, fresh: bool) -> ServiceResult<String> {
+            Ok(format!("{} {fresh}", request.cwd))
+        }
+
         async fn status(&self) -> ServiceResult<OrchestratorStatus> {
             Ok(OrchestratorStatus::default())
         }

@@ -223,11 +223,11 @@ impl Orchestrator for Aether {
     }
 
     async fn locate(&self, request: BuildRequest) -> ServiceResult<Project> {
-        let workspace = prepare::locate(&prepare::plan_request(&request))
+        let root = prepare::locate_root(&prepare::plan_request(&request))
             .await
             .map_err(|error| ServiceError::Invalid(error.to_string()))?;
         Ok(Project {
-            workspace: workspace.root.to_string_lossy().into_owned(),
+            workspace: root.to_string_lossy().into_owned(),
         })
     }
 
@@ -244,6 +244,13 @@ impl Orchestrator for Aether {
                 ))
             })?;
         Ok(project)
+    }
+
+    async fn plan(&self, request: BuildRequest, fresh: bool) -> ServiceResult<String> {
+        self.check_settings(&request)
+            .map_err(ServiceError::Invalid)?;
+        let _counted = Counted::new(self).map_err(ServiceError::Failed)?;
+        self.engine.plan(&request, fresh).await
     }
 
     async fn status(&self) -> ServiceResult<OrchestratorStatus> {

@@ -93,18 +93,11 @@ impl Engine {
         let started_seconds = report::now_seconds();
         let run_id = report::new_run_id();
         let plan_request = prepare::plan_request(&request);
-        let workspace = match prepare::locate(&plan_request).await {
-            Ok(workspace) => workspace,
-            Err(error) => return Ok(ended(BuildFailure::Request(error.to_string()), started)),
-        };
         let session = match self.sessions.open(&run_id).await {
             Ok(session) => session,
             Err(error) => return Ok(ended(BuildFailure::Engine(error.to_string()), started)),
         };
-        let (session, prepared) = match self
-            .prepare(session, &run_id, &plan_request, workspace)
-            .await
-        {
+        let (session, prepared) = match self.prepare(session, &run_id, &plan_request).await {
             Ok(ready) => ready,
             Err(PrepareError::Plan(error)) => {
                 return Ok(ended(BuildFailure::Request(error.to_string()), started));
@@ -125,6 +118,13 @@ impl Engine {
             let text = bare.warning(&session.store_endpoint());
             teller.message(MessageLevel::Warning, text).await?;
         }
+        if let Some(why) = &prepared.unknown {
+            let text = format!(
+                "what this build's plan depends on can't be seen, so cargo is asked for each \
+                 build\n{why}"
+            );
+            teller.message(MessageLevel::Warning, text).await?;
+        }
         if let Err(error) = make_directory(&prepared.workspace.root).await
             && session.bare().is_some()
         {
@@ -140,32 +140,36 @@ impl Engine {
             .await
     }
 
-    /// Plans; once more with new services when the store was lost on the way.
+    /// Says what a request would build.
+    ///
+    /// # Errors
+    /// When there is no plan.
+    pub(crate) async fn plan(&self, request: &BuildRequest, fresh: bool) -> ServiceResult<String> {
+        let told = |error: PrepareError| match error {
+            PrepareError::Service(error) => error,
+            error => vx_core::ServiceError::Invalid(error.to_string()),
+        };
+        let request = prepare::plan_request(request);
+        let session = self.sessions.open(&report::new_run_id()).await?;
+        let planned = self.preparer.plan(&request, &session, fresh).await;
+        let planned = planned.map_err(told)?;
+        let from = if planned.from_memo { "memo" } else { "made" };
+        let plan = vx_plan::describe(&planned.plan);
+        let told = serde_json::json!({"from": from, "plan": plan});
+        Ok(told.to_string())
+    }
+
+    /// Plans; once more with new services when the store or the executor was lost on the way.
     async fn prepare(
         &self,
         session: Arc<dyn Session>,
         run_id: &str,
         request: &vx_plan::PlanRequest,
-        workspace: vx_plan::Workspace,
     ) -> Result<(Arc<dyn Session>, Prepared), PrepareError> {
-        let bare = session.bare();
-        let first = self
-            .preparer
-            .prepare(
-                request,
-                workspace.clone(),
-                &*session.results(),
-                bare.as_ref(),
-            )
-            .await;
-        match first {
+        match self.preparer.prepare(request, &session).await {
             Err(PrepareError::Service(error)) if execute::is_lost(&error) => {
                 let session = self.sessions.open(run_id).await?;
-                let bare = session.bare();
-                let prepared = self
-                    .preparer
-                    .prepare(request, workspace, &*session.results(), bare.as_ref())
-                    .await?;
+                let prepared = self.preparer.prepare(request, &session).await?;
                 Ok((session, prepared))
             }
             other => Ok((session, other?)),

@@ -33,6 +33,7 @@ mod observe;
 mod offline;
 mod once;
 mod out_dirs;
+mod outside;
 mod own_directory;
 mod payload;
 mod prepare;

@@ -11,30 +11,41 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use serde::{Deserialize, Serialize};
 use vx_core::error::ServiceResult;
 use vx_core::key::RecordName;
-use vx_core::readset::{Observed, Read, ReadKind, ReadPlace};
+use vx_core::readset::{Observed, Read, ReadKind, ReadPlace, Seen};
 use vx_core::service::{MAX_RECORD, Results};
 use vx_core::{Digest, RelPath};
-use vx_plan::{InputKind, Plan, PlanPath, PlanRequest, Workspace};
+use vx_plan::{Plan, PlanInput, PlanPath, PlanRequest, Workspace};
 
+use crate::host;
 use crate::keys::KEY_SCHEMA;
-use crate::observe::{Places, observe};
+use crate::observe::{Observation, Places, UNREADABLE, observe};
+use crate::readsets::agree;
 use crate::statcache::StatCache;
 
 /// How many plans are kept in memory; each is a few hundred kilobytes.
 const KEPT: usize = 64;
 
-/// A plan and what was observed of its inputs when it was made.
-#[derive(Serialize, Deserialize)]
-struct Memo {
+/// What a plan was made from.
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) struct Basis {
+    inputs: Vec<PlanInput>,
     observed: Vec<Vec<Observed>>,
     env: Vec<(String, Option<Digest>)>,
+    /// The checkout that it serves alone, if so.
+    checkout: Option<String>,
+    /// The home of cargo's that it serves alone, if so.
+    home: Option<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Memo {
+    basis: Basis,
     plan: Plan,
 }
 
 /// A plan in memory.
 struct Kept {
-    observed: Vec<Vec<Observed>>,
-    env: Vec<(String, Option<Digest>)>,
+    basis: Basis,
     plan: Arc<Plan>,
     used: u64,
 }
@@ -45,10 +56,11 @@ pub(crate) struct Memos {
     kept: Mutex<(u64, HashMap<RecordName, Vec<Kept>>)>,
 }
 
-/// What a request's memos are kept under.
-pub(crate) fn name(request: &PlanRequest, workspace: &Workspace) -> RecordName {
+/// What a request's memos are kept under, with the identity of the toolchain.
+pub(crate) fn name(request: &PlanRequest, workspace: &Workspace, toolchain: &Digest) -> RecordName {
     let statics = vx_plan::memo_static(request, workspace);
-    RecordName(Digest::of_value("vx plan memo 1", &(KEY_SCHEMA, statics)))
+    let parts = (KEY_SCHEMA, statics, toolchain);
+    RecordName(Digest::of_value("vx plan memo 2", &parts))
 }
 
 impl Memos {
@@ -61,13 +73,18 @@ impl Memos {
         cache: &StatCache,
         request: &PlanRequest,
         workspace: &Workspace,
+        name: RecordName,
         results: &dyn Results,
     ) -> ServiceResult<Option<Arc<Plan>>> {
-        let name = name(request, workspace);
-        let agrees = |plan: &Plan, observed: &[Vec<Observed>], env: &[(String, Option<Digest>)]| {
+        let agrees = |plan: &Plan, basis: &Basis| {
+            let serves = |bound: &Option<String>, place: &Path| {
+                bound.is_none() || bound.as_deref() == place.to_str()
+            };
             plan.version == vx_plan::PLAN_VERSION
-                && env_of(plan, &request.env) == env
-                && observations(cache, workspace, plan).is_ok_and(|(now, _)| now == observed)
+                && serves(&basis.checkout, &workspace.checkout)
+                && serves(&basis.home, &workspace.cargo_home)
+                && env_of(plan, &request.env) == basis.env
+                && holds(cache, workspace, plan, basis)
         };
         if let Some(plan) = tokio::task::block_in_place(|| {
             let mut kept = self.lock();
@@ -76,7 +93,8 @@ impl Memos {
             let candidates = kept.1.get_mut(&name)?;
             let found = candidates
                 .iter_mut()
-                .find(|kept| agrees(&kept.plan, &kept.observed, &kept.env))?;
+                .rev()
+                .find(|kept| agrees(&kept.plan, &kept.basis))?;
             found.used = now;
             Some(Arc::clone(&found.plan))
         }) {
@@ -87,66 +105,46 @@ impl Memos {
             let Ok(memo) = postcard::from_bytes::<Memo>(&record) else {
                 continue;
             };
-            if tokio::task::block_in_place(|| agrees(&memo.plan, &memo.observed, &memo.env)) {
+            if tokio::task::block_in_place(|| agrees(&memo.plan, &memo.basis)) {
                 let plan = Arc::new(memo.plan);
-                self.keep(name, memo.observed, memo.env, Arc::clone(&plan));
+                self.keep(name, memo.basis, Arc::clone(&plan));
                 return Ok(Some(plan));
             }
         }
         Ok(None)
     }
 
-    /// Remembers a plan that was begun at `started_ns`, unless its inputs changed meanwhile.
+    /// Remembers a plan.
     ///
     /// # Errors
     /// When the store fails.
     pub(crate) async fn remember(
         &self,
-        cache: &StatCache,
-        request: &PlanRequest,
-        workspace: &Workspace,
+        name: RecordName,
+        basis: Basis,
         results: &dyn Results,
         plan: &Arc<Plan>,
-        started_ns: i128,
     ) -> ServiceResult<()> {
-        let observed = tokio::task::block_in_place(|| observations(cache, workspace, plan));
-        let Ok((observed, newest_ns)) = observed else {
-            return Ok(());
-        };
-        if newest_ns >= started_ns {
-            return Ok(());
-        }
-        let name = name(request, workspace);
-        let env = env_of(plan, &request.env);
         let memo = Memo {
-            observed,
-            env,
+            basis,
             plan: (**plan).clone(),
         };
         let record = postcard::to_stdvec(&memo).expect("plain values always encode");
         if record.len() <= MAX_RECORD {
             results.record(name, record.into()).await?;
         }
-        self.keep(name, memo.observed, memo.env, Arc::clone(plan));
+        self.keep(name, memo.basis, Arc::clone(plan));
         Ok(())
     }
 
-    fn keep(
-        &self,
-        name: RecordName,
-        observed: Vec<Vec<Observed>>,
-        env: Vec<(String, Option<Digest>)>,
-        plan: Arc<Plan>,
-    ) {
+    fn keep(&self, name: RecordName, basis: Basis, plan: Arc<Plan>) {
         let mut kept = self.lock();
         kept.0 += 1;
         let used = kept.0;
-        kept.1.entry(name).or_default().push(Kept {
-            observed,
-            env,
-            plan,
-            used,
-        });
+        kept.1
+            .entry(name)
+            .or_default()
+            .push(Kept { basis, plan, used });
         if kept.1.values().map(Vec::len).sum::<usize>() > KEPT {
             let oldest = kept.1.values().flatten().map(|kept| kept.used).min();
             for list in kept.1.values_mut() {
@@ -171,45 +169,138 @@ fn env_of(plan: &Plan, env: &BTreeMap<String, String>) -> Vec<(String, Option<Di
         .collect()
 }
 
-/// What each input of a plan is now, and the time of the newest.
-fn observations(
+/// What a plan that was just made can be found by again.
+pub(crate) enum Weighed {
+    /// This.
+    Basis(Basis),
+    /// This changed while it was made, so nobody knows which of both it was made from.
+    Changed(String),
+    /// Not all that it depends on is known.
+    Unknown(String),
+}
+
+/// Weighs what a plan was made from, from `started_ns` on.
+pub(crate) fn weigh(
     cache: &StatCache,
+    request: &PlanRequest,
     workspace: &Workspace,
     plan: &Plan,
-) -> io::Result<(Vec<Vec<Observed>>, i128)> {
-    let places = Places {
+    started_ns: i128,
+) -> Weighed {
+    let looks = workspace.looks();
+    if let Some(why) = looks.incomplete {
+        return Weighed::Unknown(why);
+    }
+    if let Some(path) = looks.unsteady {
+        return Weighed::Changed(path);
+    }
+    let mut inputs = match vx_plan::inputs(request, workspace, plan, &looks) {
+        Ok(inputs) => inputs,
+        Err(error) => return Weighed::Unknown(error.to_string()),
+    };
+    let places = places(workspace, plan);
+    for (look, seen) in &inputs.looks {
+        let read = Read {
+            place: ReadPlace::Host(look.path.clone()),
+            kind: look.kind,
+        };
+        match observe(cache, &places, &read) {
+            Ok(observation) if is_as_seen(look.kind, *seen, &observation, started_ns) => {}
+            Ok(_) => return Weighed::Changed(look.path.clone()),
+            Err(error) => return Weighed::Unknown(error.to_string()),
+        }
+    }
+    inputs.all.retain(|input| !is_known(input));
+    let of_input = |input| observed(cache, workspace, &places, input);
+    let place = |path: &Path| path.to_string_lossy().into_owned();
+    let observed: io::Result<Vec<_>> = inputs.all.iter().map(of_input).collect();
+    match observed {
+        Ok(observed) => Weighed::Basis(Basis {
+            observed,
+            inputs: inputs.all,
+            env: env_of(plan, &request.env),
+            checkout: inputs.bound.then(|| place(&workspace.checkout)),
+            home: inputs.bound_to_home.then(|| place(&workspace.cargo_home)),
+        }),
+        Err(error) => Weighed::Unknown(error.to_string()),
+    }
+}
+
+/// Whether what is there now is what was looked at.
+fn is_as_seen(kind: ReadKind, seen: Option<Seen>, now: &Observation, started_ns: i128) -> bool {
+    // Of what was not read, only what it is counts.
+    let link = matches!(seen, Some(Seen::Link { .. }));
+    if kind == ReadKind::Existence || (kind == ReadKind::Link && !link) {
+        return match (seen, &now.observed) {
+            (None, _) => true,
+            (Some(Seen::Absent), observed) => *observed == Observed::Absent,
+            (Some(Seen::File { .. }), Observed::File { .. }) => true,
+            (Some(Seen::File { .. }), Observed::Kind(kind)) => kind == "file",
+            (Some(Seen::Directory { .. }), Observed::Kind(kind)) => kind == "directory",
+            (Some(Seen::Other), Observed::Kind(kind)) => kind == "other",
+            (Some(Seen::Other), observed) => *observed == Observed::Special,
+            _ => false,
+        };
+    }
+    let same = seen.is_none_or(|seen| match (seen, &now.observed) {
+        (Seen::File { .. }, Observed::Kind(kind)) => kind == "file" || kind == UNREADABLE,
+        _ => agree(&seen, now, started_ns),
+    });
+    same && now.newest_ns < started_ns
+}
+
+/// Whether all that a plan depends on is as it was.
+fn holds(cache: &StatCache, workspace: &Workspace, plan: &Plan, basis: &Basis) -> bool {
+    let places = places(workspace, plan);
+    let mut pairs = basis.inputs.iter().zip(&basis.observed);
+    pairs.all(|(input, before)| {
+        observed(cache, workspace, &places, input).is_ok_and(|now| now == *before)
+    })
+}
+
+fn places(workspace: &Workspace, plan: &Plan) -> Places {
+    Places {
         checkout: workspace.checkout.clone(),
         cargo_home: workspace.cargo_home.clone(),
         sysroot: workspace.toolchain.sysroot.clone(),
         repository: Vec::new(),
         sight: None,
         hidden: hidden(workspace, plan),
-    };
-    let mut newest_ns = i128::MIN;
-    let mut all = Vec::with_capacity(plan.inputs.len());
-    for input in &plan.inputs {
-        let kind = match input.kind {
-            InputKind::Content | InputKind::Chain => ReadKind::Content,
-            InputKind::Present | InputKind::Absent => ReadKind::Existence,
-            InputKind::Listing => ReadKind::Listing,
-        };
-        let mut observed = Vec::new();
-        for path in workspace.host_paths(&input.path) {
-            let read = Read {
-                place: ReadPlace::Host(text(&path)?),
-                kind,
-            };
-            let observation = observe(cache, &places, &read)?;
-            newest_ns = newest_ns.max(observation.newest_ns);
-            observed.push(observation.observed);
-        }
-        if matches!(input.path, PlanPath::Parents(_)) {
-            // How deep the checkout lies is no matter, only what is found on the way up.
-            observed.retain(|observed| *observed != Observed::Absent);
-        }
-        all.push(observed);
     }
-    Ok((all, newest_ns))
+}
+
+/// Whether the toolchain's identity covers an input: that is in the memo's name.
+fn is_known(input: &PlanInput) -> bool {
+    let PlanPath::Toolchain(path) = &input.path else {
+        return false;
+    };
+    RelPath::new(path.clone()).is_ok_and(|path| host::is_in_identity(&path))
+}
+
+/// What an input of a plan is now.
+fn observed(
+    cache: &StatCache,
+    workspace: &Workspace,
+    places: &Places,
+    input: &PlanInput,
+) -> io::Result<Vec<Observed>> {
+    let mut all = Vec::new();
+    for path in workspace.host_paths(&input.path) {
+        let read = Read {
+            place: ReadPlace::Host(text(&path)?),
+            kind: input.kind,
+        };
+        // How large something is that was only looked at is no matter.
+        all.push(match observe(cache, places, &read)?.observed {
+            Observed::File { .. } => Observed::Kind("file".to_owned()),
+            observed => observed,
+        });
+    }
+    if matches!(input.path, PlanPath::Parents(_)) {
+        // How deep the checkout lies is no matter, only what is found on the way up.
+        all.retain(|observed| *observed != Observed::Absent);
+    }
+    Ok(all)
 }
 
 fn text(path: &Path) -> io::Result<String> {

@@ -1,29 +1,37 @@
 //! From a request to a build that can be scheduled: where it is, its plan, its identities.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use tokio_util::sync::CancellationToken;
 use vx_core::digest::Digest;
 use vx_core::orchestrator::{BuildRequest, Selection};
 use vx_core::readset::{Observed, Read, ReadKind, ReadPlace};
-use vx_core::service::Results;
-use vx_plan::{HostSource, PackageRoot, Plan, PlanError, PlanRequest, Workspace};
+use vx_plan::{Host, HostSource, PackageRoot, Plan, PlanError, PlanRequest, Workspace};
 
 use crate::durations::Durations;
 use crate::environment;
 use crate::graph::Graph;
 use crate::host;
 use crate::identities::{Identities, Unisolated, static_part};
-use crate::memo::{self, Memos};
+use crate::memo::{self, Memos, Weighed};
 use crate::observe::{Places, observe};
-use crate::session::Bare;
+use crate::outside::Watched;
+use crate::session::{Bare, Session};
 use crate::sight::Sight;
 use crate::sources::Source;
 use crate::statcache::{StatCache, coarse_now_ns};
 
 /// How many graphs are kept in memory beside their plans.
 const GRAPHS: usize = 32;
+
+/// How many vendored packages are known to be as their checksums say; past that they are verified
+/// again.
+const VERIFIED: usize = 16_384;
+
+/// How often a plan is made whose inputs change meanwhile; the last one serves, and is not kept.
+const TRIES: usize = 3;
 
 /// Why there is nothing to schedule.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +60,8 @@ pub(crate) struct Prepared {
     pub(crate) plan: Arc<Plan>,
     /// Whether the plan was made before.
     pub(crate) from_memo: bool,
+    /// Why what the plan depends on is not known, if so: it is made again for each build.
+    pub(crate) unknown: Option<String>,
     /// The scheduler's view.
     pub(crate) graph: Arc<Graph>,
     /// What static parts depend on beside the plan.
@@ -60,6 +70,37 @@ pub(crate) struct Prepared {
     pub(crate) places: Places,
     /// Sources of immutable packages.
     pub(crate) package_sources: BTreeMap<usize, Source>,
+}
+
+/// A plan, and where.
+pub(crate) struct Planned {
+    pub(crate) workspace: Workspace,
+    /// The toolchain's identity.
+    pub(crate) toolchain: Digest,
+    pub(crate) plan: Arc<Plan>,
+    /// Whether it was made before.
+    pub(crate) from_memo: bool,
+    /// Why what it depends on is not known, if so.
+    pub(crate) unknown: Option<String>,
+}
+
+impl Planned {
+    fn made(workspace: Workspace, toolchain: Digest, plan: Arc<Plan>) -> Self {
+        Self {
+            workspace,
+            toolchain,
+            plan,
+            from_memo: false,
+            unknown: None,
+        }
+    }
+
+    fn found(workspace: Workspace, toolchain: Digest, plan: Arc<Plan>) -> Self {
+        Self {
+            from_memo: true,
+            ..Self::made(workspace, toolchain, plan)
+        }
+    }
 }
 
 /// A graph, with what it was made of.
@@ -71,6 +112,29 @@ pub(crate) struct Preparer {
     memos: Memos,
     durations: Arc<Durations>,
     graphs: Mutex<HashMap<usize, KeptGraph>>,
+    verified: Arc<Verified>,
+}
+
+/// Vendored packages whose files agree with their checksums, by what was observed of them.
+#[derive(Default)]
+struct Verified(Mutex<HashMap<PathBuf, Digest>>);
+
+impl Verified {
+    fn has(&self, path: &Path, observed: &Digest) -> bool {
+        self.lock().get(path) == Some(observed)
+    }
+
+    fn add(&self, path: &Path, observed: Digest) {
+        let mut known = self.lock();
+        if known.len() >= VERIFIED {
+            known.clear();
+        }
+        known.insert(path.to_owned(), observed);
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<PathBuf, Digest>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// The part of a request that planning needs.
@@ -116,13 +180,14 @@ async fn blocking<T: Send + 'static>(
         .map_err(|error| vx_core::ServiceError::failed(error).into())
 }
 
-/// Finds the workspace of a request.
+/// The root of a request's workspace.
 ///
 /// # Errors
-/// When there is none, or no toolchain.
-pub(crate) async fn locate(request: &PlanRequest) -> Result<Workspace, PrepareError> {
+/// When there is none.
+pub(crate) async fn locate_root(request: &PlanRequest) -> Result<PathBuf, PrepareError> {
     let request = request.clone();
-    Ok(blocking(move || vx_plan::locate(&request)).await??)
+    let host = Host::new(Arc::new(vx_plan::host::Plain));
+    Ok(blocking(move || vx_plan::locate_root(&host, &request)).await??)
 }
 
 impl Preparer {
@@ -133,6 +198,7 @@ impl Preparer {
             memos: Memos::default(),
             durations,
             graphs: Mutex::new(HashMap::new()),
+            verified: Arc::default(),
         }
     }
 
@@ -143,19 +209,17 @@ impl Preparer {
     pub(crate) async fn prepare(
         &self,
         request: &PlanRequest,
-        workspace: Workspace,
-        results: &dyn Results,
-        bare: Option<&Bare>,
+        session: &Arc<dyn Session>,
     ) -> Result<Prepared, PrepareError> {
-        let found = self
-            .memos
-            .find(&self.stat_cache, request, &workspace, results)
-            .await?;
-        let from_memo = found.is_some();
-        let plan = match found {
-            Some(plan) => plan,
-            None => self.plan(request, &workspace, results).await?,
-        };
+        let Planned {
+            workspace,
+            toolchain,
+            plan,
+            from_memo,
+            unknown,
+        } = self.plan(request, session, false).await?;
+        let bare = session.bare();
+        let bare = bare.as_ref();
         let hidden = match bare {
             None => memo::hidden(&workspace, &plan),
             Some(_) => memo::reports(&plan),
@@ -180,9 +244,7 @@ impl Preparer {
             hidden,
         };
         let package_sources = self.package_sources(&workspace, &plan, &places).await?;
-        let mut identities = self
-            .identities(request, &workspace, &package_sources)
-            .await?;
+        let mut identities = identities(request, toolchain, &package_sources);
         identities.unisolated = bare.map(|bare| unisolated(bare, &workspace));
         let identities = Arc::new(identities);
         let graph = self.graph(&plan, &identities);
@@ -190,6 +252,7 @@ impl Preparer {
             workspace,
             plan,
             from_memo,
+            unknown,
             graph,
             identities,
             places,
@@ -197,28 +260,97 @@ impl Preparer {
         })
     }
 
-    async fn plan(
+    /// The plan of a request: one made before that holds, unless it is to be `fresh`, or a new one.
+    ///
+    /// # Errors
+    /// When there is none, or the store fails.
+    pub(crate) async fn plan(
         &self,
         request: &PlanRequest,
-        workspace: &Workspace,
-        results: &dyn Results,
-    ) -> Result<Arc<Plan>, PrepareError> {
-        let started_ns = coarse_now_ns();
-        let plan = {
-            let (request, workspace) = (request.clone(), workspace.clone());
-            Arc::new(blocking(move || vx_plan::plan(&request, &workspace)).await??)
-        };
-        self.memos
-            .remember(
-                &self.stat_cache,
-                request,
-                workspace,
-                results,
-                &plan,
-                started_ns,
-            )
-            .await?;
-        Ok(plan)
+        session: &Arc<dyn Session>,
+        fresh: bool,
+    ) -> Result<Planned, PrepareError> {
+        let results = session.results();
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let started_ns = coarse_now_ns();
+            let given_up = CancellationToken::new();
+            let _ends_with_this = given_up.clone().drop_guard();
+            let cache = Arc::clone(&self.stat_cache);
+            let outside = Arc::new(Watched::new(Arc::clone(session), cache, given_up));
+            // What the executor could not do is no fault of the request.
+            let fault = |error| match outside.fault() {
+                Some(fault) => PrepareError::Service(fault),
+                None => error,
+            };
+            let host = Host::new(outside.clone());
+            let host = if fresh { host.afresh() } else { host };
+            let located = self.locate(request, host).await;
+            let (workspace, toolchain) = located.map_err(fault)?;
+            let name = memo::name(request, &workspace, &toolchain);
+            if !fresh {
+                let cache = &self.stat_cache;
+                let found = self
+                    .memos
+                    .find(cache, request, &workspace, name, &*results)
+                    .await?;
+                if let Some(plan) = found {
+                    return Ok(Planned::found(workspace, toolchain, plan));
+                }
+            }
+            let (workspace, plan, weighed) = {
+                let (request, cache) = (request.clone(), Arc::clone(&self.stat_cache));
+                blocking(move || {
+                    let plan = vx_plan::plan(&request, &workspace)?;
+                    let weighed = memo::weigh(&cache, &request, &workspace, &plan, started_ns);
+                    Ok::<_, PlanError>((workspace, Arc::new(plan), weighed))
+                })
+                .await?
+                .map_err(|error| fault(error.into()))?
+            };
+            let mut planned = Planned::made(workspace, toolchain, plan);
+            match weighed {
+                Weighed::Basis(_) if fresh => return Ok(planned),
+                Weighed::Basis(basis) => {
+                    let plan = &planned.plan;
+                    self.memos.remember(name, basis, &*results, plan).await?;
+                    return Ok(planned);
+                }
+                Weighed::Changed(path) if tries < TRIES => {
+                    tracing::debug!(path, "changed while a plan was made, which is made again");
+                }
+                Weighed::Changed(path) => {
+                    tracing::info!(path, "changes while plans are made; this one is not kept");
+                    return Ok(planned);
+                }
+                Weighed::Unknown(why) => {
+                    planned.unknown = Some(why);
+                    return Ok(planned);
+                }
+            }
+        }
+    }
+
+    /// Finds the workspace of a request, and the identity of its toolchain.
+    async fn locate(
+        &self,
+        request: &PlanRequest,
+        host: Host,
+    ) -> Result<(Workspace, Digest), PrepareError> {
+        let cache = Arc::clone(&self.stat_cache);
+        let request = request.clone();
+        blocking(move || {
+            let workspace = vx_plan::locate(&host, &request)?;
+            let sysroot = &workspace.toolchain.sysroot;
+            let toolchain =
+                host::toolchain(&cache, sysroot).map_err(|source| PrepareError::Read {
+                    what: format!("the toolchain in {}", sysroot.display()),
+                    source,
+                })?;
+            Ok((workspace, toolchain))
+        })
+        .await?
     }
 
     /// Where the sources of immutable packages are, and what names those without a checksum.
@@ -230,6 +362,7 @@ impl Preparer {
     ) -> Result<BTreeMap<usize, Source>, PrepareError> {
         let (workspace, plan) = (workspace.clone(), Arc::clone(plan));
         let (cache, places) = (Arc::clone(&self.stat_cache), places.clone());
+        let verified = Arc::clone(&self.verified);
         blocking(move || {
             let mut sources = BTreeMap::new();
             for (index, package) in plan.packages.iter().enumerate() {
@@ -255,6 +388,10 @@ impl Preparer {
                     },
                     (PackageRoot::Tree { .. }, Some(HostSource::Directory(path))) => {
                         let observed = tree(&cache, &places, &path)?;
+                        if !verified.has(&path, &observed) {
+                            vx_plan::verify_vendored(&workspace, &plan, index)?;
+                            verified.add(&path, observed);
+                        }
                         Source::Tree { path, observed }
                     }
                     (PackageRoot::Tree { source, .. }, _) => {
@@ -269,35 +406,6 @@ impl Preparer {
             Ok(sources)
         })
         .await?
-    }
-
-    async fn identities(
-        &self,
-        request: &PlanRequest,
-        workspace: &Workspace,
-        sources: &BTreeMap<usize, Source>,
-    ) -> Result<Identities, PrepareError> {
-        let cache = Arc::clone(&self.stat_cache);
-        let sysroot = workspace.toolchain.sysroot.clone();
-        let toolchain = blocking(move || {
-            host::toolchain(&cache, &sysroot).map_err(|source| PrepareError::Read {
-                what: format!("the toolchain in {}", sysroot.display()),
-                source,
-            })
-        })
-        .await??;
-        Ok(Identities {
-            toolchain,
-            allowed_env: environment::allowed(&request.env),
-            trees: sources
-                .iter()
-                .filter_map(|(index, source)| match source {
-                    Source::Tree { observed, .. } => Some((*index, *observed)),
-                    Source::Archive { .. } => None,
-                })
-                .collect(),
-            unisolated: None,
-        })
     }
 
     /// The graph of a plan; made anew only when the plan or an identity is another.
@@ -323,6 +431,25 @@ impl Preparer {
             (Arc::clone(plan), Arc::clone(identities), Arc::clone(&graph)),
         );
         graph
+    }
+}
+
+fn identities(
+    request: &PlanRequest,
+    toolchain: Digest,
+    sources: &BTreeMap<usize, Source>,
+) -> Identities {
+    Identities {
+        toolchain,
+        allowed_env: environment::allowed(&request.env),
+        trees: sources
+            .iter()
+            .filter_map(|(index, source)| match source {
+                Source::Tree { observed, .. } => Some((*index, *observed)),
+                Source::Archive { .. } => None,
+            })
+            .collect(),
+        unisolated: None,
     }
 }
 

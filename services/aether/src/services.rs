@@ -12,8 +12,8 @@ use tokio::sync::Mutex;
 use vx_core::error::{ServiceError, ServiceResult};
 use vx_core::orchestrator::OrchestratorStatus;
 use vx_core::{
-    ActionSpec, Execution, Executor, ExecutorStatus, Ingested, Observer, PackageSource, Results,
-    Store, StoreStatus,
+    ActionSpec, Execution, Executor, ExecutorStatus, HostEnd, HostProgram, Ingested, Observer,
+    PackageSource, Results, Store, StoreStatus,
 };
 use vx_rpc::daemon::{self, Spawned};
 use vx_rpc::{CassClient, Endpoint, Granted, Hub, RemoteExecutor, Secret};
@@ -464,6 +464,14 @@ impl Session for RpcSession {
         self.rhea
             .ingest(source, Arc::new(self.granted.store.clone()))
             .await
+    }
+
+    async fn run_on_host(
+        &self,
+        program: HostProgram,
+        observer: Arc<dyn Observer>,
+    ) -> ServiceResult<HostEnd> {
+        self.rhea.run_on_host(program, observer).await
     }
 
     async fn transfer(&self) -> Transfer {

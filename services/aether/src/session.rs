@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use vx_core::error::ServiceResult;
-use vx_core::{ActionSpec, Execution, Ingested, Observer, PackageSource, Results, Store};
+use vx_core::{
+    ActionSpec, Execution, HostEnd, HostProgram, Ingested, Observer, PackageSource, Results, Store,
+};
 
 /// One build's hold on the store and the executor: a grant, and what came of it.
 #[async_trait]
@@ -33,6 +35,13 @@ pub(crate) trait Session: Send + Sync {
 
     /// Has the executor put a package's sources into this session's store.
     async fn ingest(&self, source: PackageSource) -> ServiceResult<Ingested>;
+
+    /// Runs a program on the executor's host as that is, watched.
+    async fn run_on_host(
+        &self,
+        program: HostProgram,
+        observer: Arc<dyn Observer>,
+    ) -> ServiceResult<HostEnd>;
 
     /// Bytes and counts for the report.
     async fn transfer(&self) -> Transfer;

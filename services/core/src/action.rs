@@ -241,6 +241,34 @@ pub enum OutputStream {
     Stderr,
 }
 
+/// A program to run on the executor's host as that is: with its home, its network and whatever its
+/// environment says. Nothing of it is isolated or given, and no build waits for it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostProgram {
+    /// The program's path and its arguments.
+    pub argv: Vec<String>,
+    /// The whole environment.
+    pub env: Vec<(String, String)>,
+    /// The working directory.
+    pub cwd: String,
+    /// Files and directories, with all below, whose sights are left out of the trace.
+    pub nobodys: Vec<String>,
+}
+
+/// How a program on the host ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum HostEnd {
+    /// It ran.
+    Ran {
+        /// How it ended.
+        exit: Exit,
+        /// What it looked at, all by absolute paths.
+        trace: Trace,
+    },
+    /// It could not be started, for this reason.
+    Unable(String),
+}
+
 /// How the program ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Exit {

@@ -17,8 +17,8 @@ pub mod tree;
 
 pub use action::{
     ActionSpec, CheckoutMode, CheckoutMount, Collect, CollectForm, Execution, Exit, FileInput,
-    Ingested, MAX_MARKERS, Marked, Marker, MarkerScope, MessageFormat, OutputStream, PackageFormat,
-    PackageInput, PackageSource, TreeInput, Watch,
+    HostEnd, HostProgram, Ingested, MAX_MARKERS, Marked, Marker, MarkerScope, MessageFormat,
+    OutputStream, PackageFormat, PackageInput, PackageSource, TreeInput, Watch,
 };
 pub use digest::{Blob, Digest, Hasher};
 pub use error::{ServiceError, ServiceResult};

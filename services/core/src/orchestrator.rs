@@ -278,6 +278,10 @@ pub trait Orchestrator: Send + Sync {
     /// Removes a workspace's final outputs and reports.
     async fn clean(&self, request: BuildRequest) -> ServiceResult<Project>;
 
+    /// Says what a request would build, and builds nothing: JSON, as `docs/USER.md` has it. A
+    /// `fresh` plan is made from nothing and not remembered.
+    async fn plan(&self, request: BuildRequest, fresh: bool) -> ServiceResult<String>;
+
     /// Figures.
     async fn status(&self) -> ServiceResult<OrchestratorStatus>;
 

@@ -8,7 +8,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::action::{ActionSpec, Execution, Ingested, OutputStream, PackageSource};
+use crate::action::{
+    ActionSpec, Execution, HostEnd, HostProgram, Ingested, OutputStream, PackageSource,
+};
 use crate::digest::{Blob, Digest};
 use crate::error::ServiceResult;
 use crate::key::{ActionKey, RecordName};
@@ -262,6 +264,14 @@ pub trait Executor: Send + Sync {
     /// Puts a package's sources, which lie on this host, into `store`.
     async fn ingest(&self, source: PackageSource, store: Arc<dyn Store>)
     -> ServiceResult<Ingested>;
+
+    /// Runs a program on the host, watched; what it writes goes to `observer`. It waits for no
+    /// action. Dropping the future kills it.
+    async fn run_on_host(
+        &self,
+        program: HostProgram,
+        observer: Arc<dyn Observer>,
+    ) -> ServiceResult<HostEnd>;
 
     /// Figures.
     async fn status(&self) -> ServiceResult<ExecutorStatus>;

@@ -1,6 +1,9 @@
 //! Asking the toolchain's cargo, and rustc about platforms; all side by side.
 
+use std::collections::BTreeMap;
+
 use crate::cargo_json::{Metadata, UNIT_GRAPH_VERSION, UnitGraph};
+use crate::compiler::Compiler;
 use crate::config::Value;
 use crate::error::PlanError;
 use crate::flags;
@@ -29,22 +32,24 @@ pub(crate) struct Answers {
 pub(crate) fn ask(
     request: &PlanRequest,
     workspace: &Workspace,
+    compiler: &Compiler,
     overrides: &[String],
 ) -> Result<Answers, PlanError> {
     let targets = flags::requested_targets(request, workspace)?;
+    let env = cargo_env(request, compiler);
+    let lock = workspace.root.join("Cargo.lock");
     std::thread::scope(|scope| {
-        let platforms = scope.spawn(|| platforms(request, workspace, &targets));
+        let platforms = scope.spawn(|| platforms(request, workspace, compiler, &targets));
         let early = workspace
-            .root
-            .join("Cargo.lock")
-            .exists()
-            .then(|| scope.spawn(|| unit_graph(request, workspace, overrides, true)));
-        let metadata = ask_metadata(request, workspace, &targets);
+            .host
+            .exists(&lock)
+            .then(|| scope.spawn(|| unit_graph(request, workspace, &env, overrides, true)));
+        let metadata = ask_metadata(request, workspace, &env, &targets);
         let early = early.map(joined);
         let metadata = metadata?;
         let (graph, stderr) = match early {
             Some(Ok(answer)) => answer,
-            _ => unit_graph(request, workspace, overrides, false)?,
+            _ => unit_graph(request, workspace, &env, overrides, false)?,
         };
         Ok(Answers {
             metadata,
@@ -53,6 +58,27 @@ pub(crate) fn ask(
             messages: placeless(workspace, &stderr),
         })
     })
+}
+
+/// The environment for cargo. It asks rustc through the user's wrappers, as for a build; those that
+/// only cache are left out, as for a compile.
+fn cargo_env(request: &PlanRequest, compiler: &Compiler) -> BTreeMap<String, String> {
+    let mut env = tool_env(&request.env);
+    let wrappers = [
+        ("RUSTC_WRAPPER", &compiler.wrapper),
+        ("RUSTC_WORKSPACE_WRAPPER", &compiler.workspace_wrapper),
+    ];
+    for (name, wrapper) in wrappers {
+        if wrapper.is_none() {
+            // Empty is cargo's way of saying none, whatever the configuration says.
+            env.insert(name.to_owned(), String::new());
+        }
+    }
+    if compiler.others().next().is_some() {
+        // Cargo would take what such a program said before, by the time of its file.
+        env.insert("CARGO_CACHE_RUSTC_INFO".to_owned(), "0".to_owned());
+    }
+    env
 }
 
 /// Cargo's messages without the host's paths, and in an order that is the same every time.
@@ -68,16 +94,19 @@ fn placeless(workspace: &Workspace, stderr: &str) -> Vec<String> {
 fn platforms(
     request: &PlanRequest,
     workspace: &Workspace,
+    compiler: &Compiler,
     targets: &[String],
 ) -> Result<Vec<Platform>, PlanError> {
     std::thread::scope(|scope| {
         let others: Vec<_> = targets
             .iter()
             .map(|target| {
-                scope.spawn(|| flags::platform(request, workspace, targets, Some(target)))
+                scope.spawn(|| flags::platform(request, workspace, compiler, targets, Some(target)))
             })
             .collect();
-        let mut platforms = vec![flags::platform(request, workspace, targets, None)?];
+        let mut platforms = vec![flags::platform(
+            request, workspace, compiler, targets, None,
+        )?];
         for other in others {
             platforms.push(joined(other)?);
         }
@@ -88,6 +117,7 @@ fn platforms(
 fn ask_metadata(
     request: &PlanRequest,
     workspace: &Workspace,
+    env: &BTreeMap<String, String>,
     targets: &[String],
 ) -> Result<Metadata, PlanError> {
     let mut args = strings(&["metadata", "--format-version", "1"]);
@@ -98,10 +128,11 @@ fn ask_metadata(
         args.extend(["--filter-platform".to_owned(), target.clone()]);
     }
     let printed = run(
+        &workspace.host,
         &workspace.toolchain.cargo,
         &args,
         &workspace.cwd,
-        &tool_env(&request.env),
+        env,
     )?;
     let printed = accepted("cargo metadata", printed)?;
     serde_json::from_slice(&printed.stdout).map_err(|e| PlanError::malformed("`cargo metadata`", e))
@@ -110,6 +141,7 @@ fn ask_metadata(
 fn unit_graph(
     request: &PlanRequest,
     workspace: &Workspace,
+    env: &BTreeMap<String, String>,
     overrides: &[String],
     early: bool,
 ) -> Result<(UnitGraph, String), PlanError> {
@@ -122,13 +154,19 @@ fn unit_graph(
         // Downloads are for the other cargo to do.
         args.push("--offline".to_owned());
     }
-    let mut env = tool_env(&request.env);
+    let mut env = env.clone();
     if !workspace.toolchain.is_nightly() {
         env.insert(ALLOW_UNSTABLE.0.to_owned(), ALLOW_UNSTABLE.1.to_owned());
     }
     let printed = accepted(
         "cargo build",
-        run(&workspace.toolchain.cargo, &args, &workspace.cwd, &env)?,
+        run(
+            &workspace.host,
+            &workspace.toolchain.cargo,
+            &args,
+            &workspace.cwd,
+            &env,
+        )?,
     )?;
     Ok((parse_graph(&printed.stdout)?, printed.stderr))
 }

@@ -111,5 +111,4 @@ pub(crate) struct MetadataTarget {
     pub(crate) kind: Vec<String>,
     pub(crate) crate_types: Vec<String>,
     pub(crate) name: String,
-    pub(crate) src_path: String,
 }

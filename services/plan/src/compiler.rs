@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::command::RUSTC;
 use crate::error::PlanError;
+use crate::host::Host;
 use crate::locate::Workspace;
 use crate::model::{Mode, Package, Plan};
 use crate::paths::text;
@@ -46,9 +47,12 @@ impl Compiler {
                 ));
                 return Ok(None);
             }
-            let mut found = find_program(&name, &workspace.cwd, &request.env)?;
+            let mut found = find_program(&workspace.host, &name, &workspace.cwd, &request.env)?;
             // What rustup stands in for is there without it.
-            if let Some(name) = found.file_name().filter(|_| is_rustup(&found)) {
+            if let Some(name) = found
+                .file_name()
+                .filter(|_| is_rustup(&workspace.host, &found))
+            {
                 found = workspace.toolchain.sysroot.join("bin").join(name);
             }
             Ok(Some(workspace.fixed(text(&found)?)))
@@ -63,6 +67,13 @@ impl Compiler {
     /// The compiler's own path.
     pub(crate) fn rustc(&self) -> &str {
         self.rustc.as_deref().unwrap_or(RUSTC)
+    }
+
+    /// What asks a member's compiler on the host.
+    pub(crate) fn words(&self, workspace: &Workspace) -> Vec<String> {
+        let wrappers = self.wrapper.iter().chain(&self.workspace_wrapper);
+        let words = wrappers.map(String::as_str).chain([self.rustc()]);
+        words.map(|word| workspace.real(word)).collect()
     }
 
     /// How the command line of a package's compile starts.
@@ -98,26 +109,30 @@ fn own_rustc(request: &PlanRequest, workspace: &Workspace) -> Result<Option<Stri
     let Some(name) = asked.filter(|name| !name.is_empty()) else {
         return Ok(None);
     };
-    let found = find_program(&name, &workspace.cwd, &request.env)?;
-    let real = |path: &Path| std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let found = find_program(&workspace.host, &name, &workspace.cwd, &request.env)?;
+    let real = |path: &Path| {
+        workspace
+            .host
+            .canonicalize(path)
+            .unwrap_or_else(|_| path.to_owned())
+    };
     let toolchains = real(&workspace.toolchain.sysroot.join("bin/rustc"));
-    if real(&found) == toolchains || is_rustup(&found) {
+    if real(&found) == toolchains || is_rustup(&workspace.host, &found) {
         return Ok(None);
     }
     Ok(Some(workspace.fixed(text(&found)?)))
 }
 
 /// Whether a program is rustup under another name: a link to it, or a copy beside it.
-fn is_rustup(program: &Path) -> bool {
-    let Ok(real) = std::fs::canonicalize(program) else {
+fn is_rustup(host: &Host, program: &Path) -> bool {
+    let Ok(real) = host.canonicalize(program) else {
         return false;
     };
     if real.file_name().is_some_and(|name| name == "rustup") {
         return true;
     }
-    let size = |path: &Path| std::fs::metadata(path).map(|metadata| metadata.len()).ok();
-    let beside = size(&real.with_file_name("rustup"));
-    beside.is_some() && beside == size(&real)
+    let beside = host.size(&real.with_file_name("rustup"));
+    beside.is_some() && beside == host.size(&real)
 }
 
 /// Whether something else than the toolchain's own compiler runs a unit's compile.

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::error::PlanError;
+use crate::host::Host;
 
 /// A value and the file it was written in.
 #[derive(Debug, Clone)]
@@ -40,6 +41,7 @@ const WHOLE_LISTS: &[&str] = &["runner", "credential-provider", "browser"];
 impl Config {
     /// Reads all configuration files that cargo would when started in `cwd`.
     pub(crate) fn load(
+        host: &Host,
         cwd: &Path,
         cargo_home: &Path,
         env: &BTreeMap<String, String>,
@@ -52,16 +54,15 @@ impl Config {
             cwd: cwd.to_owned(),
         };
         let mut dirs: Vec<PathBuf> = cwd.ancestors().map(|dir| dir.join(".cargo")).collect();
-        let home = cargo_home
-            .canonicalize()
-            .unwrap_or_else(|_| cargo_home.to_owned());
-        let seen = |dir: &PathBuf| dir.canonicalize().unwrap_or_else(|_| dir.clone()) == home;
+        let real = |dir: &Path| host.canonicalize(dir).unwrap_or_else(|_| dir.to_owned());
+        let home = real(cargo_home);
+        let seen = |dir: &PathBuf| real(dir) == home;
         if !dirs.iter().any(seen) {
             dirs.push(cargo_home.to_owned());
         }
         for dir in dirs {
-            if let Some(file) = config.candidate(&dir) {
-                let lower = config.read(&file, &mut Vec::new())?;
+            if let Some(file) = config.candidate(host, &dir) {
+                let lower = config.read(host, &file, &mut Vec::new())?;
                 merge_below(&mut config.root, lower, "");
             }
         }
@@ -69,10 +70,10 @@ impl Config {
     }
 
     /// `config` before `config.toml`, as cargo has it.
-    fn candidate(&mut self, dir: &Path) -> Option<PathBuf> {
+    fn candidate(&mut self, host: &Host, dir: &Path) -> Option<PathBuf> {
         for name in ["config", "config.toml"] {
             let file = dir.join(name);
-            if file.exists() {
+            if host.exists(&file) {
                 return Some(file);
             }
             self.absent.push(file);
@@ -80,7 +81,12 @@ impl Config {
         None
     }
 
-    fn read(&mut self, file: &Path, including: &mut Vec<PathBuf>) -> Result<Value, PlanError> {
+    fn read(
+        &mut self,
+        host: &Host,
+        file: &Path,
+        including: &mut Vec<PathBuf>,
+    ) -> Result<Value, PlanError> {
         let error = |detail: String| PlanError::Config {
             path: file.to_owned(),
             detail,
@@ -88,7 +94,9 @@ impl Config {
         if including.iter().any(|other| other == file) {
             return Err(error("it includes itself".to_owned()));
         }
-        let text = std::fs::read_to_string(file).map_err(PlanError::io("read", file))?;
+        let text = host
+            .read_to_string(file)
+            .map_err(PlanError::io("read", file))?;
         let mut table: toml::Table = toml::from_str(&text).map_err(|e| error(e.to_string()))?;
         self.files.push(file.to_owned());
         let includes = table.remove("include");
@@ -103,11 +111,11 @@ impl Config {
         for (path, optional) in include_paths(&includes).map_err(error)? {
             // Relative to the file itself, unlike other paths in a configuration.
             let path = file.parent().unwrap_or(Path::new("/")).join(path);
-            if optional && !path.exists() {
+            if optional && !host.exists(&path) {
                 self.absent.push(path);
                 continue;
             }
-            let mut later = self.read(&path, including)?;
+            let mut later = self.read(host, &path, including)?;
             std::mem::swap(&mut included, &mut later);
             merge_below(&mut included, later, "");
         }

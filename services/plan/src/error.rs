@@ -88,6 +88,18 @@ pub enum PlanError {
         /// The checkout's directory.
         checkout: PathBuf,
     },
+    /// A file of a vendored package was edited. The words are cargo's.
+    #[error(
+        "the listed checksum of `{}` has changed:\nexpected: {expected}\nactual:   {actual}\n\ndirectory sources are not intended to be edited, if modifications are required then it is recommended that `[patch]` is used with a forked copy of the source", file.display()
+    )]
+    Vendored {
+        /// The file.
+        file: PathBuf,
+        /// The checksum that is listed.
+        expected: String,
+        /// The checksum it has.
+        actual: String,
+    },
     /// A configuration file is not what cargo expects.
     #[error("could not read cargo configuration `{}`: {detail}", path.display())]
     Config {

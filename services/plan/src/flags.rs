@@ -4,6 +4,7 @@ use std::str::FromStr;
 
 use cargo_platform::{Cfg, CfgExpr};
 
+use crate::compiler::Compiler;
 use crate::config::words_of;
 use crate::error::PlanError;
 use crate::locate::Workspace;
@@ -17,7 +18,9 @@ pub(crate) fn requested_targets(
     workspace: &Workspace,
 ) -> Result<Vec<String>, PlanError> {
     let targets = if request.selection.target.is_empty() {
-        match request.env.get("CARGO_BUILD_TARGET") {
+        // Empty is as good as unset.
+        let set = request.env.get("CARGO_BUILD_TARGET");
+        match set.filter(|target| !target.is_empty()) {
             Some(target) => vec![target.clone()],
             None => workspace
                 .config
@@ -53,19 +56,12 @@ pub(crate) fn requested_targets(
 pub(crate) fn platform(
     request: &PlanRequest,
     workspace: &Workspace,
+    compiler: &Compiler,
     requested: &[String],
     target: Option<&str>,
 ) -> Result<Platform, PlanError> {
     let triple = target.unwrap_or(&workspace.toolchain.host);
-    let ask = |flags: &[String]| {
-        ask_target(
-            &workspace.toolchain,
-            target,
-            flags,
-            &request.env,
-            &workspace.cwd,
-        )
-    };
+    let ask = |flags: &[String]| ask_target(request, workspace, compiler, target, flags);
     // Flags can set cfgs, and cfgs can choose flags: cargo asks twice at most, and so do we.
     let mut flags = rustflags(request, workspace, requested, target, None)?;
     let mut answer = ask(&flags)?;

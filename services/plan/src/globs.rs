@@ -1,19 +1,11 @@
-//! Globs of workspace members: which directories match, and which listings that depends on.
+//! Globs of workspace members: which directories match.
 
 use std::path::{Path, PathBuf};
 
-/// A pattern, expanded.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Expansion {
-    /// Paths that match.
-    pub(crate) matched: Vec<PathBuf>,
-    /// Directories whose names were compared.
-    pub(crate) listed: Vec<PathBuf>,
-}
+use crate::host::Host;
 
 /// Expands `*`, `?`, `[…]` and `**` in a path relative to a directory.
-pub(crate) fn expand(dir: &Path, pattern: &str) -> Expansion {
-    let mut expansion = Expansion::default();
+pub(crate) fn expand(host: &Host, dir: &Path, pattern: &str) -> Vec<PathBuf> {
     let mut found = vec![dir.to_owned()];
     for part in pattern
         .split('/')
@@ -22,11 +14,10 @@ pub(crate) fn expand(dir: &Path, pattern: &str) -> Expansion {
         let mut next = Vec::new();
         for base in found {
             if part == "**" {
-                below(&base, &mut next, &mut expansion.listed);
+                below(host, &base, &mut next);
             } else if part.contains(['*', '?', '[']) {
-                let names = names_of(&base);
-                expansion.listed.push(base.clone());
-                let matching = names
+                let matching = host
+                    .names(&base)
                     .into_iter()
                     .filter(|name| matches(part.as_bytes(), name.as_bytes()));
                 next.extend(matching.map(|name| base.join(name)));
@@ -36,27 +27,16 @@ pub(crate) fn expand(dir: &Path, pattern: &str) -> Expansion {
         }
         found = next;
     }
-    expansion.matched = found;
-    expansion
+    found
 }
 
-pub(crate) fn names_of(dir: &Path) -> Vec<String> {
-    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
-    let mut names: Vec<String> = entries
-        .filter_map(|entry| entry.file_name().into_string().ok())
-        .collect();
-    names.sort();
-    names
-}
-
-fn below(dir: &Path, found: &mut Vec<PathBuf>, listed: &mut Vec<PathBuf>) {
+fn below(host: &Host, dir: &Path, found: &mut Vec<PathBuf>) {
     found.push(dir.to_owned());
-    listed.push(dir.to_owned());
-    for name in names_of(dir) {
+    for name in host.names(dir) {
         let path = dir.join(name);
         // Links are not followed: they could lead in circles.
-        if path.symlink_metadata().is_ok_and(|meta| meta.is_dir()) {
-            below(&path, found, listed);
+        if host.is_dir_itself(&path) {
+            below(host, &path, found);
         }
     }
 }
@@ -107,17 +87,17 @@ mod tests {
     }
 
     #[test]
-    fn expansion_names_what_it_listed() {
+    fn expansion() {
         let dir = tempfile::tempdir().unwrap();
         for name in ["crates/a", "crates/b/x", "other"] {
             std::fs::create_dir_all(dir.path().join(name)).unwrap();
         }
-        let found = expand(dir.path(), "crates/*");
+        let host = Host::new(std::sync::Arc::new(crate::host::Plain));
+        let found = expand(&host, dir.path(), "crates/*");
         assert_eq!(
-            found.matched,
+            found,
             [dir.path().join("crates/a"), dir.path().join("crates/b")]
         );
-        assert_eq!(found.listed, [dir.path().join("crates")]);
-        assert_eq!(expand(dir.path(), "**").matched.len(), 6);
+        assert_eq!(expand(&host, dir.path(), "**").len(), 6);
     }
 }

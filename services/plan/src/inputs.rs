@@ -1,220 +1,290 @@
-//! What a plan depends on: manifests, the lock file, configuration, and the listings that
-//! decide which targets and members exist.
+//! What a plan depends on: what planning looked at, by paths that hold for other checkouts too.
+//!
+//! There is no list of files that count. The door to the host noted each look of this crate's
+//! own, and traces those of cargo and rustc. Here each look gets a path without a place, where it
+//! has one, and what can't change a plan is taken out, by what it is for.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use crate::cargo_json::{Metadata, MetadataPackage};
-use crate::error::PlanError;
-use crate::globs::{self, names_of};
-use crate::locate::{Workspace, read_manifest, workspace_root};
-use crate::model::{InputKind, PlanInput, PlanPath};
+use vx_core::places;
+use vx_core::readset::{ReadKind, Seen};
 
-/// Names that are looked for in every directory up the parents.
-const UP_THE_PARENTS: &[&str] = &[
-    ".cargo/config",
-    ".cargo/config.toml",
-    "rust-toolchain",
-    "rust-toolchain.toml",
+use crate::error::PlanError;
+use crate::host::{Look, Looks, links_on_the_way};
+use crate::locate::Workspace;
+use crate::model::{Plan, PlanInput, PlanPath};
+use crate::paths::text;
+use crate::place_bound::leaves;
+use crate::request::{PlanRequest, plan_env};
+
+/// What cargo keeps in its home for itself.
+const CARGOS_OWN: &[&str] = &[
+    // Which versions there are. Without a lock file a build takes those it finds once and writes
+    // them down; with one it takes those.
+    "registry/index",
+    // Packages by checksum, as they came and unpacked: the lock file names their content.
+    "registry/cache",
+    "registry/src",
+    // Repositories, and their trees by commit, which the lock file names.
+    "git/db",
+    "git/checkouts",
+    "registry/CACHEDIR.TAG",
+    "git/CACHEDIR.TAG",
+    // Locks that cargo processes take against one another.
+    ".package-cache",
+    ".package-cache-mutate",
+    // When what was used last, for `cargo clean gc`.
+    ".global-cache",
+    ".global-cache-journal",
+    ".global-cache-wal",
+    ".global-cache-shm",
+    // Who may fetch, which says nothing of what.
+    "credentials",
+    "credentials.toml",
 ];
 
-/// Directories whose names become targets, with those of their subdirectories that have a
-/// `main.rs`.
-const TARGET_DIRS: &[&str] = &["src/bin", "examples", "tests", "benches"];
+/// What cargo keeps in a target directory when it only plans.
+const IN_TARGET: &[&str] = &[
+    // What rustc said of itself, under the time of rustc's file.
+    ".rustc_info.json",
+    "CACHEDIR.TAG",
+];
 
-/// Files whose presence cargo asks for.
-const PROBED: &[&str] = &["build.rs", "README.md", "README.txt", "README"];
+/// What a plan depends on.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Inputs {
+    /// What was looked at, sorted.
+    pub all: Vec<PlanInput>,
+    /// The same on this host, with what was there at the first look.
+    pub looks: Vec<(Look, Option<Seen>)>,
+    /// Whether the plan serves no checkout at another place.
+    pub bound: bool,
+    /// Whether it serves no other home of cargo's.
+    pub bound_to_home: bool,
+}
 
-struct Inputs<'a> {
+/// Directories and files below cargo's home that are no inputs.
+pub(crate) fn left_out(cargo_home: &Path) -> impl Iterator<Item = String> {
+    let paths = CARGOS_OWN.iter().map(|name| cargo_home.join(name));
+    paths.filter_map(|path| path.to_str().map(str::to_owned))
+}
+
+/// Everything a plan depends on, as `looks` have it.
+///
+/// # Errors
+/// For paths that are not UTF-8.
+pub fn inputs(
+    request: &PlanRequest,
+    workspace: &Workspace,
+    plan: &Plan,
+    looks: &Looks,
+) -> Result<Inputs, PlanError> {
+    let mut sorting = Sorting {
+        workspace,
+        left_out: left_out(&workspace.cargo_home).map(PathBuf::from).collect(),
+        target: workspace.target.get().cloned(),
+        looks: looks.looks.clone(),
+        found: BTreeSet::new(),
+    };
+    let links = links_on_the_way(looks.looks.keys().map(|look| look.path.as_str()));
+    for (path, seen) in links {
+        let kind = ReadKind::Link;
+        sorting.looks.insert(Look { path, kind }, Some(seen));
+    }
+    let looks: Vec<(Look, Option<Seen>)> = sorting
+        .looks
+        .iter()
+        .filter(|(look, seen)| sorting.counts(look, **seen))
+        .map(|(look, seen)| (look.clone(), *seen))
+        .collect();
+    let bound = is_bound(request, workspace, plan, &looks)?;
+    for (look, seen) in &looks {
+        sorting.add(look, *seen)?;
+    }
+    Ok(Inputs {
+        all: sorting.found.into_iter().collect(),
+        looks,
+        bound,
+        bound_to_home: is_bound_to_home(workspace, plan),
+    })
+}
+
+struct Sorting<'a> {
     workspace: &'a Workspace,
+    left_out: Vec<PathBuf>,
+    target: Option<PathBuf>,
+    looks: BTreeMap<Look, Option<Seen>>,
     found: BTreeSet<PlanInput>,
 }
 
-/// Everything a plan depends on.
-pub(crate) fn inputs(
-    workspace: &Workspace,
-    metadata: &Metadata,
-) -> Result<Vec<PlanInput>, PlanError> {
-    let mut inputs = Inputs {
-        workspace,
-        found: BTreeSet::new(),
-    };
-    inputs.manifests_on_the_way()?;
-    inputs.content_or_absent(&workspace.root.join("Cargo.lock"))?;
-    inputs.configuration()?;
-    inputs.members()?;
-    for package in &metadata.packages {
-        inputs.package(package)?;
+impl Sorting<'_> {
+    fn counts(&self, look: &Look, seen: Option<Seen>) -> bool {
+        let path = Path::new(&look.path);
+        let mut kernel = places::KERNEL.iter();
+        if kernel.any(|kernel| path.starts_with(kernel))
+            || self.left_out.iter().any(|out| path.starts_with(out))
+        {
+            return false;
+        }
+        // The way to the checkout is where it was found, which is looked at for each build.
+        let on_the_way = self.workspace.checkout.starts_with(path);
+        let directory = matches!(seen, Some(Seen::Directory { .. }) | None);
+        if on_the_way && directory && matches!(look.kind, ReadKind::Existence | ReadKind::Link) {
+            return false;
+        }
+        if let Some(target) = &self.target
+            && (path == target || IN_TARGET.iter().any(|name| path == target.join(name)))
+        {
+            // Whether it is there is cargo's business alone.
+            return look.kind == ReadKind::Link && matches!(seen, Some(Seen::Link { .. }));
+        }
+        // A file's content and a directory's names say that it is there.
+        let has = |kind| {
+            let path = look.path.clone();
+            self.looks.contains_key(&Look { path, kind })
+        };
+        look.kind != ReadKind::Existence || !(has(ReadKind::Content) || has(ReadKind::Listing))
     }
-    Ok(inputs.found.into_iter().collect())
-}
 
-impl Inputs<'_> {
-    fn add(&mut self, path: &Path, kind: InputKind) -> Result<(), PlanError> {
-        let path = self.workspace.plan_path(path)?;
+    fn add(&mut self, look: &Look, seen: Option<Seen>) -> Result<(), PlanError> {
+        let path = Path::new(&look.path);
+        if let Some(relative) = self.above(path) {
+            let kind = match look.kind {
+                ReadKind::Listing => ReadKind::Existence,
+                kind => kind,
+            };
+            let path = PlanPath::Parents(relative);
+            self.found.insert(PlanInput { path, kind });
+            // Of what is not there, the chain says all.
+            if seen == Some(Seen::Absent) {
+                return Ok(());
+            }
+        }
+        let path = match path.strip_prefix(&self.workspace.toolchain.sysroot) {
+            Ok(relative) => PlanPath::Toolchain(text(relative)?.to_owned()),
+            Err(_) => match path.strip_prefix(&self.workspace.rustup_home) {
+                Ok(relative) => PlanPath::RustupHome(text(relative)?.to_owned()),
+                Err(_) => self.workspace.plan_path(path)?,
+            },
+        };
+        let kind = look.kind;
         self.found.insert(PlanInput { path, kind });
         Ok(())
     }
 
-    fn content_or_absent(&mut self, path: &Path) -> Result<(), PlanError> {
-        let kind = if path.exists() {
-            InputKind::Content
-        } else {
-            InputKind::Absent
-        };
-        self.add(path, kind)
-    }
-
-    fn present_or_absent(&mut self, path: &Path) -> Result<(), PlanError> {
-        let kind = if path.exists() {
-            InputKind::Present
-        } else {
-            InputKind::Absent
-        };
-        self.add(path, kind)
-    }
-
-    fn chain(&mut self, name: &str) {
-        let path = PlanPath::Parents(name.to_owned());
-        self.found.insert(PlanInput {
-            path,
-            kind: InputKind::Chain,
-        });
-    }
-
-    /// From the working directory up to the package's manifest, and from there to the
-    /// workspace's: a manifest that appears in between would be the one. A workspace root is
-    /// looked for all the way up, unless it is known by its own table.
-    fn manifests_on_the_way(&mut self) -> Result<(), PlanError> {
+    /// For what was looked for in the checkout and then in directories above it: what was looked
+    /// for. How deep a checkout lies is then no matter, only what is found on the way up.
+    fn above(&self, path: &Path) -> Option<String> {
         let workspace = self.workspace;
-        let root_manifest = workspace.root.join("Cargo.toml");
-        let ends_at_root = read_manifest(&root_manifest).contains_key("workspace");
-        let mut ways = vec![workspace.manifest.parent().unwrap_or(Path::new("/"))];
-        if workspace
-            .manifest
-            .parent()
-            .is_some_and(|dir| workspace.cwd.starts_with(dir))
+        let homes = [&workspace.cargo_home, &workspace.rustup_home];
+        if homes.into_iter().any(|home| path.starts_with(home))
+            || path.starts_with(&workspace.checkout)
         {
-            ways.push(&workspace.cwd);
+            return None;
         }
-        for start in ways {
-            for dir in start
-                .ancestors()
-                .take_while(|dir| dir.starts_with(&workspace.checkout))
-            {
-                self.content_or_absent(&dir.join("Cargo.toml"))?;
-                if ends_at_root && dir == workspace.root {
-                    break;
-                }
-            }
-        }
-        if !ends_at_root {
-            self.chain("Cargo.toml");
-        }
-        self.add(&root_manifest, InputKind::Content)
-    }
-
-    fn configuration(&mut self) -> Result<(), PlanError> {
-        let workspace = self.workspace;
-        for dir in workspace.cwd.ancestors() {
-            let in_checkout = dir.starts_with(&workspace.checkout);
-            if !in_checkout && workspace.cwd.starts_with(&workspace.checkout) {
-                break;
-            }
-            for name in UP_THE_PARENTS {
-                self.content_or_absent(&dir.join(name))?;
-            }
-        }
-        UP_THE_PARENTS.iter().for_each(|name| self.chain(name));
-        // Cargo's home and included files, wherever they are. A file up the parents is named
-        // twice, by its place too: relative paths in it are meant from there.
-        let absent = workspace.config.absent.iter();
-        let absent = absent.filter(|path| !self.is_chained(path));
-        let files: Vec<&PathBuf> = workspace.config.files.iter().chain(absent).collect();
-        files
-            .into_iter()
-            .try_for_each(|path| self.content_or_absent(path))
-    }
-
-    /// Whether a file up the parents is part of a chain already.
-    fn is_chained(&self, path: &Path) -> bool {
-        let chains = UP_THE_PARENTS
-            .iter()
-            .map(|name| PlanPath::Parents((*name).to_owned()));
-        chains
-            .flat_map(|chain| self.workspace.host_paths(&chain))
-            .any(|other| other == path)
-    }
-
-    /// Listings that globs of members look into, and which of the names are packages.
-    fn members(&mut self) -> Result<(), PlanError> {
-        let root = &self.workspace.root;
-        let table = read_manifest(&root.join("Cargo.toml"));
-        let members = table
-            .get("workspace")
-            .and_then(|workspace| workspace.get("members"));
-        let patterns = members
-            .and_then(toml::Value::as_array)
-            .into_iter()
-            .flatten();
-        for pattern in patterns.filter_map(toml::Value::as_str) {
-            let expansion = globs::expand(root, pattern);
-            for dir in &expansion.listed {
-                self.listing(dir)?;
-            }
-            for dir in expansion.matched.iter().filter(|dir| dir.is_dir()) {
-                self.content_or_absent(&dir.join("Cargo.toml"))?;
-            }
-        }
-        Ok(())
-    }
-
-    fn listing(&mut self, dir: &Path) -> Result<(), PlanError> {
-        let kind = if dir.is_dir() {
-            InputKind::Listing
-        } else {
-            InputKind::Absent
+        let nearest = workspace.checkout.parent()?;
+        let relative = nearest
+            .ancestors()
+            .find_map(|dir| path.strip_prefix(dir).ok())?;
+        let looked = |dir: &Path| {
+            let path = dir.join(relative).to_string_lossy().into_owned();
+            let kinds = [ReadKind::Content, ReadKind::Existence, ReadKind::Link];
+            let mut looks = kinds.map(|kind| Look {
+                path: path.clone(),
+                kind,
+            });
+            looks.iter_mut().any(|look| self.looks.contains_key(look))
         };
-        self.add(dir, kind)
+        let upwards =
+            !relative.as_os_str().is_empty() && looked(nearest) && looked(&workspace.checkout);
+        Some(relative.to_str().filter(|_| upwards)?.to_owned())
     }
+}
 
-    fn package(&mut self, package: &MetadataPackage) -> Result<(), PlanError> {
-        let manifest = Path::new(&package.manifest_path);
-        let dir = manifest.parent().unwrap_or(Path::new("/"));
-        if package.source.is_some() {
-            // What a checksum or a commit names can't change; a directory source can.
-            if dir.starts_with(&self.workspace.cargo_home) {
-                return Ok(());
-            }
-            return self.add(manifest, InputKind::Content);
-        }
-        self.add(manifest, InputKind::Content)?;
-        for name in PROBED {
-            self.present_or_absent(&dir.join(name))?;
-        }
-        // What is inherited comes from the root of its own workspace.
-        let root = workspace_root(manifest)?;
-        if root != self.workspace.root && root != dir {
-            self.add(&root.join("Cargo.toml"), InputKind::Content)?;
-        }
-        // Cargo refuses a target whose file is not there.
-        for target in &package.targets {
-            self.present_or_absent(Path::new(&target.src_path))?;
-        }
-        // Of `src` itself only two names matter.
-        for name in ["src/lib.rs", "src/main.rs"] {
-            self.present_or_absent(&dir.join(name))?;
-        }
-        for name in TARGET_DIRS {
-            let target_dir = dir.join(name);
-            self.listing(&target_dir)?;
-            for entry in names_of(&target_dir) {
-                let path = target_dir.join(entry);
-                if path.is_dir() {
-                    self.present_or_absent(&path.join("main.rs"))?;
-                }
-            }
-        }
-        Ok(())
+/// Whether something that decides the plan names the checkout's place, or leads out of it by a way
+/// that a copy elsewhere has its own of.
+fn is_bound(
+    request: &PlanRequest,
+    workspace: &Workspace,
+    plan: &Plan,
+    looks: &[(Look, Option<Seen>)],
+) -> Result<bool, PlanError> {
+    let checkout = text(&workspace.checkout)?;
+    let known = plan_env(&request.env);
+    let named = plan.env_inputs.iter();
+    let named = named.filter_map(|name| request.env.get(name));
+    let mut values = known.values().chain(named);
+    if values.any(|value| value.contains(checkout)) {
+        return Ok(true);
     }
+    for (look, seen) in looks {
+        let path = Path::new(&look.path);
+        let outside = !path.starts_with(&workspace.checkout);
+        let bound = match (look.kind, seen) {
+            (ReadKind::Content, Some(Seen::File { .. }) | None) => binds(workspace, path, checkout),
+            // From outside through a link.
+            (ReadKind::Link, Some(Seen::Link { .. })) if outside => {
+                let real = workspace.host.canonicalize(path);
+                real.is_ok_and(|real| real.starts_with(&workspace.checkout))
+            }
+            _ => false,
+        };
+        if bound {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Whether a manifest or a configuration holds a path that means this place.
+fn binds(workspace: &Workspace, path: &Path, checkout: &str) -> bool {
+    let is_config = path.parent().is_some_and(|dir| dir.ends_with(".cargo"));
+    let is_toml = path
+        .extension()
+        .is_some_and(|extension| extension == "toml");
+    if !(is_toml || is_config) {
+        return false;
+    }
+    let above = path.parent().and_then(Path::parent).unwrap_or(path);
+    if is_config && workspace.checkout.starts_with(above) && workspace.checkout != above {
+        // What is relative in it is meant from there.
+        return !path.starts_with(&workspace.cargo_home);
+    }
+    let Ok(text) = workspace.host.read_to_string(path) else {
+        return false;
+    };
+    let inside = path.strip_prefix(&workspace.checkout).ok();
+    let depth = inside.map(|inside| inside.components().count() - 1 - usize::from(is_config));
+    text.contains(checkout) || depth.is_some_and(|depth| leaves(&text, depth))
+}
+
+/// Relative paths in the configuration of cargo's home are meant from the directory above it. A plan
+/// with such a path serves that home alone, not any of the same content.
+fn is_bound_to_home(workspace: &Workspace, plan: &Plan) -> bool {
+    let above = workspace.cargo_home.parent();
+    let Some(above) = above.filter(|dir| dir.parent().is_some()) else {
+        return false;
+    };
+    let mut files = workspace.config.files.iter();
+    if !files.any(|file| file.starts_with(&workspace.cargo_home)) {
+        return false;
+    }
+    // What these lead to may be beside that home too.
+    let tables = ["patch", "paths", "source"];
+    if tables
+        .iter()
+        .any(|table| workspace.config.get(&[table]).is_some())
+    {
+        return true;
+    }
+    let env = plan.env.iter().map(|(_, value)| value);
+    let platforms = plan.platforms.iter();
+    let linkers = platforms.clone().flat_map(|platform| &platform.linker);
+    let flags = platforms.flat_map(|platform| &platform.rustflags);
+    let mut values = env
+        .chain(linkers)
+        .chain(flags)
+        .chain(plan.compiler.others());
+    values.any(|value| value.contains(&*above.to_string_lossy()))
 }

@@ -6,11 +6,14 @@ use std::path::Path;
 use cargo_util_schemas::manifest::{InheritableLints, TomlLintLevel, TomlLints};
 
 use crate::error::PlanError;
+use crate::host::Host;
 use crate::locate::{read_manifest, workspace_root};
 
 /// The flags that a manifest's lints amount to, in cargo's order.
-pub(crate) fn lint_flags(manifest: &Path) -> Result<Vec<String>, PlanError> {
-    let text = std::fs::read_to_string(manifest).map_err(PlanError::io("read", manifest))?;
+pub(crate) fn lint_flags(host: &Host, manifest: &Path) -> Result<Vec<String>, PlanError> {
+    let text = host
+        .read_to_string(manifest)
+        .map_err(PlanError::io("read", manifest))?;
     // Most manifests have none, and parsing hundreds takes a while.
     if !text.contains("lints") {
         return Ok(Vec::new());
@@ -32,8 +35,8 @@ pub(crate) fn lint_flags(manifest: &Path) -> Result<Vec<String>, PlanError> {
     if !lints.workspace {
         return flags(&lints.lints).map_err(error);
     }
-    let root = workspace_root(manifest)?.join("Cargo.toml");
-    let table = read_manifest(&root);
+    let root = workspace_root(host, manifest)?.join("Cargo.toml");
+    let table = read_manifest(host, &root);
     let inherited = table.get("workspace").and_then(|table| table.get("lints"));
     match inherited {
         Some(lints) => {
@@ -97,6 +100,7 @@ mod tests {
     #[test]
     fn order_and_inheritance() {
         let dir = tempfile::tempdir().unwrap();
+        let host = Host::new(std::sync::Arc::new(crate::host::Plain));
         let root = "[workspace]\nmembers = ['a']\n[workspace.lints.rust]\nunused = { level = 'deny', priority = -1 }\n\
                     unexpected_cfgs = { level = 'warn', check-cfg = ['cfg(x)'] }\n[workspace.lints.clippy]\nall = 'warn'\n";
         std::fs::write(dir.path().join("Cargo.toml"), root).unwrap();
@@ -108,7 +112,7 @@ mod tests {
         )
         .unwrap();
         assert_eq!(
-            lint_flags(&member).unwrap(),
+            lint_flags(&host, &member).unwrap(),
             [
                 "--deny=unused",
                 "--warn=unexpected_cfgs",

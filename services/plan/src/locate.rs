@@ -3,10 +3,13 @@
 
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 
 use crate::config::Config;
 use crate::error::PlanError;
 use crate::globs;
+use crate::host::Host;
+use crate::inputs;
 use crate::request::PlanRequest;
 use crate::toolchain::{self, Toolchain};
 
@@ -25,20 +28,26 @@ pub struct Workspace {
     pub toolchain: Toolchain,
     pub(crate) config: Config,
     pub(crate) cwd: PathBuf,
+    /// Where rustup keeps toolchains.
+    pub(crate) rustup_home: PathBuf,
+    /// What looks at the host, and notes it.
+    pub(crate) host: Host,
+    /// Where cargo would build, once it said so.
+    pub(crate) target: Arc<OnceLock<PathBuf>>,
 }
 
-/// Finds the workspace, checkout and toolchain of a request.
-pub fn locate(request: &PlanRequest) -> Result<Workspace, PlanError> {
-    let cwd = request
-        .cwd
-        .canonicalize()
+/// Finds the workspace, checkout and toolchain of a request. All that decides it is looked at each
+/// time.
+pub fn locate(host: &Host, request: &PlanRequest) -> Result<Workspace, PlanError> {
+    let cwd = host
+        .canonicalize(&request.cwd)
         .map_err(PlanError::io("open", &request.cwd))?;
-    let cargo_home = cargo_home(&cwd, &request.env);
-    let config = Config::load(&cwd, &cargo_home, &request.env)?;
-    let manifest = find_manifest(&cwd, request.selection.manifest_path.as_deref())?;
-    let root = workspace_root(&manifest)?;
-    let checkout = checkout_of(&root, &request.env)?;
-    let toolchain = toolchain::find(&cwd, &request.env, &config)?;
+    let cargo_home = cargo_home(host, &cwd, &request.env);
+    host.leave_out(inputs::left_out(&cargo_home));
+    let config = Config::load(host, &cwd, &cargo_home, &request.env)?;
+    let (manifest, root) = manifest_and_root(host, &cwd, request)?;
+    let checkout = checkout_of(host, &root, &request.env)?;
+    let toolchain = toolchain::find(host, &cwd, &request.env, &config)?;
     Ok(Workspace {
         manifest,
         root,
@@ -47,35 +56,58 @@ pub fn locate(request: &PlanRequest) -> Result<Workspace, PlanError> {
         toolchain,
         config,
         cwd,
+        rustup_home: toolchain::rustup_home(&request.env),
+        host: host.clone(),
+        target: Arc::default(),
     })
 }
 
-fn cargo_home(cwd: &Path, env: &BTreeMap<String, String>) -> PathBuf {
+/// The root of a request's workspace, which needs no toolchain.
+pub fn locate_root(host: &Host, request: &PlanRequest) -> Result<PathBuf, PlanError> {
+    let cwd = host
+        .canonicalize(&request.cwd)
+        .map_err(PlanError::io("open", &request.cwd))?;
+    Ok(manifest_and_root(host, &cwd, request)?.1)
+}
+
+fn manifest_and_root(
+    host: &Host,
+    cwd: &Path,
+    request: &PlanRequest,
+) -> Result<(PathBuf, PathBuf), PlanError> {
+    let manifest = find_manifest(host, cwd, request.selection.manifest_path.as_deref())?;
+    let root = workspace_root(host, &manifest)?;
+    Ok((manifest, root))
+}
+
+fn cargo_home(host: &Host, cwd: &Path, env: &BTreeMap<String, String>) -> PathBuf {
     let home = match env.get("CARGO_HOME").filter(|home| !home.is_empty()) {
         Some(home) => cwd.join(home),
         None => Path::new(env.get("HOME").map_or("/", String::as_str)).join(".cargo"),
     };
-    home.canonicalize().unwrap_or(home)
+    host.canonicalize(&home).unwrap_or(home)
 }
 
-fn find_manifest(cwd: &Path, given: Option<&Path>) -> Result<PathBuf, PlanError> {
+fn find_manifest(host: &Host, cwd: &Path, given: Option<&Path>) -> Result<PathBuf, PlanError> {
     if let Some(given) = given {
-        let path = cwd.join(given);
-        return path
-            .canonicalize()
-            .map_err(|_| PlanError::ManifestPath { path });
+        // As cargo has it, a link is where it is and not where it leads.
+        let path = normalize(&cwd.join(given));
+        return match host.is_file(&path) {
+            true => Ok(path),
+            false => Err(PlanError::ManifestPath { path }),
+        };
     }
     cwd.ancestors()
         .map(|dir| dir.join("Cargo.toml"))
-        .find(|path| path.is_file())
+        .find(|path| host.is_file(path))
         .ok_or_else(|| PlanError::NoManifest {
             cwd: cwd.to_owned(),
         })
 }
 
 /// A manifest as plain TOML; a broken one is cargo's to complain about, so it is empty here.
-pub(crate) fn read_manifest(path: &Path) -> toml::Table {
-    std::fs::read_to_string(path)
+pub(crate) fn read_manifest(host: &Host, path: &Path) -> toml::Table {
+    host.read_to_string(path)
         .ok()
         .and_then(|text| text.parse().ok())
         .unwrap_or_default()
@@ -83,9 +115,9 @@ pub(crate) fn read_manifest(path: &Path) -> toml::Table {
 
 /// Cargo's search: the manifest itself, its `package.workspace`, or a parent's workspace
 /// that does not exclude it.
-pub(crate) fn workspace_root(manifest: &Path) -> Result<PathBuf, PlanError> {
+pub(crate) fn workspace_root(host: &Host, manifest: &Path) -> Result<PathBuf, PlanError> {
     let dir = manifest.parent().unwrap_or(Path::new("/"));
-    let table = read_manifest(manifest);
+    let table = read_manifest(host, manifest);
     if table.contains_key("workspace") {
         return Ok(dir.to_owned());
     }
@@ -94,15 +126,20 @@ pub(crate) fn workspace_root(manifest: &Path) -> Result<PathBuf, PlanError> {
         .and_then(|package| package.get("workspace"))
         .and_then(toml::Value::as_str)
     {
-        let path = dir.join(named);
-        return path.canonicalize().map_err(PlanError::io("open", &path));
+        let path = normalize(&dir.join(named));
+        return match host.is_dir(&path) {
+            true => Ok(path),
+            false => Err(PlanError::io("open", path)(
+                std::io::ErrorKind::NotFound.into(),
+            )),
+        };
     }
     for parent in dir.ancestors().skip(1) {
         let path = parent.join("Cargo.toml");
-        if !path.is_file() {
+        if !host.is_file(&path) {
             continue;
         }
-        let table = read_manifest(&path);
+        let table = read_manifest(host, &path);
         if let Some(workspace) = table.get("workspace") {
             let excluded = is_excluded(workspace, parent, dir);
             return Ok(if excluded {
@@ -131,22 +168,31 @@ fn is_excluded(workspace: &toml::Value, root: &Path, package: &Path) -> bool {
 
 /// The directory that actions see: the git top level, or the common ancestor of the
 /// workspace and its path packages; never a home directory and never `/`.
-fn checkout_of(root: &Path, env: &BTreeMap<String, String>) -> Result<PathBuf, PlanError> {
+fn checkout_of(
+    host: &Host,
+    root: &Path,
+    env: &BTreeMap<String, String>,
+) -> Result<PathBuf, PlanError> {
     let homes: Vec<PathBuf> = env
         .get("HOME")
         .map(PathBuf::from)
         .into_iter()
-        .flat_map(|home| [home.canonicalize().unwrap_or_else(|_| home.clone()), home])
+        .flat_map(|home| {
+            [
+                host.canonicalize(&home).unwrap_or_else(|_| home.clone()),
+                home,
+            ]
+        })
         .collect();
     // A directory that holds a home directory is no checkout either.
     let refused =
         |dir: &Path| dir.parent().is_none() || homes.iter().any(|home| home.starts_with(dir));
-    let top = root.ancestors().find(|dir| dir.join(".git").exists());
+    let top = root.ancestors().find(|dir| host.exists(&dir.join(".git")));
     if let Some(top) = top.filter(|top| !refused(top)) {
         return Ok(top.to_owned());
     }
     let mut common = root.to_owned();
-    for package in path_packages(root) {
+    for package in path_packages(host, root) {
         while !package.starts_with(&common) {
             common.pop();
         }
@@ -167,14 +213,14 @@ fn checkout_of(root: &Path, env: &BTreeMap<String, String>) -> Result<PathBuf, P
 }
 
 /// Directories of path packages that a workspace's manifests name, all the way down.
-fn path_packages(root: &Path) -> Vec<PathBuf> {
+fn path_packages(host: &Host, root: &Path) -> Vec<PathBuf> {
     let mut found: Vec<PathBuf> = Vec::new();
     let mut queue = vec![root.to_owned()];
     while let Some(dir) = queue.pop() {
         if found.contains(&dir) {
             continue;
         }
-        let table = read_manifest(&dir.join("Cargo.toml"));
+        let table = read_manifest(host, &dir.join("Cargo.toml"));
         let mut paths = Vec::new();
         named_paths(&toml::Value::Table(table.clone()), &mut paths);
         if let Some(members) = table
@@ -187,11 +233,11 @@ fn path_packages(root: &Path) -> Vec<PathBuf> {
                 .flatten()
                 .filter_map(toml::Value::as_str)
             {
-                queue.extend(globs::expand(&dir, pattern).matched);
+                queue.extend(globs::expand(host, &dir, pattern));
             }
         }
         let named = paths.into_iter().map(|path| normalize(&dir.join(path)));
-        queue.extend(named.filter(|path| path.join("Cargo.toml").is_file()));
+        queue.extend(named.filter(|path| host.is_file(&path.join("Cargo.toml"))));
         found.push(dir);
     }
     found

@@ -5,12 +5,13 @@
 //! checkout serves another one of the same content, also on another machine.
 
 use serde::{Deserialize, Serialize};
+use vx_core::readset::ReadKind;
 
 use crate::build_output::BuildOutput;
 use crate::compiler::Compiler;
 
 /// The version of [`Plan`]'s shape and of the rules by which command lines are made.
-pub const PLAN_VERSION: u32 = 3;
+pub const PLAN_VERSION: u32 = 4;
 
 /// What cargo would build.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -42,8 +43,6 @@ pub struct Plan {
     pub env: Vec<(String, String)>,
     /// Where `cargo` would build, relative to the checkout, when it lies in there.
     pub target_dir: Option<String>,
-    /// The files and directories this plan depends on.
-    pub inputs: Vec<PlanInput>,
     /// The variables this plan depends on beyond those of [`crate::plan_env`].
     pub env_inputs: Vec<String>,
     /// What cargo had to say (warnings), to be printed with every build, as
@@ -313,7 +312,7 @@ pub struct PlanInput {
     /// Where it is.
     pub path: PlanPath,
     /// What of it matters.
-    pub kind: InputKind,
+    pub kind: ReadKind,
 }
 
 /// A path a plan depends on.
@@ -323,24 +322,13 @@ pub enum PlanPath {
     Checkout(String),
     /// Relative to cargo's home.
     CargoHome(String),
-    /// In every directory above the checkout but cargo's home; see [`InputKind::Chain`].
+    /// Relative to the toolchain's sysroot.
+    Toolchain(String),
+    /// Relative to rustup's home.
+    RustupHome(String),
+    /// In every directory above the checkout but cargo's home: what is found there from the
+    /// nearest on, of which nothing is a valid answer.
     Parents(String),
     /// Anywhere else on the host; absolute.
     Host(String),
-}
-
-/// What of a path matters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum InputKind {
-    /// It is a file, with this content.
-    Content,
-    /// Something is there.
-    Present,
-    /// Nothing is there.
-    Absent,
-    /// It is a directory with these names, each a directory or not.
-    Listing,
-    /// The contents of all files of this name up the parents, from the nearest; none is a
-    /// valid answer.
-    Chain,
 }

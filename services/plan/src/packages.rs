@@ -8,6 +8,7 @@ use vx_core::places;
 use crate::cargo_json::{Metadata, MetadataPackage, MetadataTarget};
 use crate::declared::declared;
 use crate::error::PlanError;
+use crate::host::Host;
 use crate::identity::digest;
 use crate::lints::lint_flags;
 use crate::locate::Workspace;
@@ -18,9 +19,9 @@ use crate::paths::{join, text};
 pub(crate) struct Checksums(HashMap<(String, String, String), String>);
 
 impl Checksums {
-    pub(crate) fn read(root: &Path) -> Result<Self, PlanError> {
+    pub(crate) fn read(host: &Host, root: &Path) -> Result<Self, PlanError> {
         let path = root.join("Cargo.lock");
-        let text = match std::fs::read_to_string(&path) {
+        let text = match host.read_to_string(&path) {
             Ok(text) => text,
             // Cargo has been asked already: without dependencies it needs none.
             Err(_) => return Ok(Self(HashMap::new())),
@@ -101,7 +102,7 @@ pub(crate) fn package(
         targets: found.targets.iter().map(package_target).collect(),
         rust_version: found.rust_version.clone(),
         default_run: found.default_run.clone(),
-        lint_flags: lint_flags(manifest)?,
+        lint_flags: lint_flags(&workspace.host, manifest)?,
         metadata_env: metadata_env(found),
         declared: declared(&workspace.checkout, metadata, found)?,
         found_at: workspace.plan_path(dir)?,

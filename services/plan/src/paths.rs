@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use vx_core::places;
 
 use crate::error::PlanError;
+use crate::host::Looks;
 use crate::locate::Workspace;
 use crate::model::{PackageRoot, Plan, PlanPath};
 
@@ -43,6 +44,8 @@ impl Workspace {
         match path {
             PlanPath::Checkout(relative) => vec![self.checkout.join(relative)],
             PlanPath::CargoHome(relative) => vec![self.cargo_home.join(relative)],
+            PlanPath::Toolchain(relative) => vec![self.toolchain.sysroot.join(relative)],
+            PlanPath::RustupHome(relative) => vec![self.rustup_home.join(relative)],
             PlanPath::Host(path) => vec![PathBuf::from(path)],
             PlanPath::Parents(name) => self
                 .checkout
@@ -52,6 +55,19 @@ impl Workspace {
                 .filter(|path| !path.starts_with(&self.cargo_home))
                 .collect(),
         }
+    }
+
+    /// Everything that was looked at so far to find this workspace, and to plan it.
+    pub fn looks(&self) -> Looks {
+        self.host.looks()
+    }
+
+    /// The host's path of a fixed place.
+    pub(crate) fn real(&self, fixed: &str) -> String {
+        let checkout = self.checkout.to_string_lossy();
+        let sysroot = self.toolchain.sysroot.to_string_lossy();
+        let text = replace_place(fixed, places::CHECKOUT, &checkout);
+        replace_place(&text, places::TOOLCHAIN, &sysroot)
     }
 
     /// Replaces the checkout's and the toolchain's host paths in a flag or a value.
@@ -129,11 +145,18 @@ pub fn package_files(workspace: &Workspace, plan: &Plan, package: usize) -> Opti
         PackageRoot::Checkout { dir } => Some(HostSource::Checkout(workspace.checkout.join(dir))),
         PackageRoot::Archive { file_name, .. } => archive(workspace, &found_at, file_name)
             .map(HostSource::Archive)
-            .or_else(|| found_at.is_dir().then_some(HostSource::Directory(found_at))),
+            .or_else(|| {
+                workspace
+                    .host
+                    .is_dir(&found_at)
+                    .then_some(HostSource::Directory(found_at))
+            }),
         PackageRoot::Tree { subdir, .. } => {
             let depth = Path::new(subdir).components().count();
             let root = found_at.ancestors().nth(depth)?;
-            root.is_dir()
+            workspace
+                .host
+                .is_dir(root)
                 .then(|| HostSource::Directory(root.to_owned()))
         }
     }
@@ -153,11 +176,12 @@ pub fn unpacked(workspace: &Workspace, plan: &Plan, package: usize) -> Option<Pa
         PackageRoot::Archive { .. } => {
             let elsewhere = || {
                 let name = found_at.file_name()?;
-                let indices = std::fs::read_dir(workspace.cargo_home.join("registry/src")).ok()?;
-                let mut paths = indices.flatten().map(|index| index.path().join(name));
-                paths.find(|path| path.is_dir())
+                let sources = workspace.cargo_home.join("registry/src");
+                let indices = workspace.host.names(&sources).into_iter();
+                let mut paths = indices.map(|index| sources.join(index).join(name));
+                paths.find(|path| workspace.host.is_dir(path))
             };
-            let there = found_at.is_dir();
+            let there = workspace.host.is_dir(&found_at);
             let found = if there { None } else { elsewhere() };
             Some(found.unwrap_or(found_at))
         }
@@ -170,14 +194,12 @@ fn archive(workspace: &Workspace, unpacked: &Path, file_name: &str) -> Option<Pa
     let cache = workspace.cargo_home.join("registry/cache");
     let index = unpacked.parent().and_then(Path::file_name);
     let likely = index.map(|index| cache.join(index).join(file_name));
-    if let Some(path) = likely.filter(|path| path.is_file()) {
+    if let Some(path) = likely.filter(|path| workspace.host.is_file(path)) {
         return Some(path);
     }
-    let indices = std::fs::read_dir(cache).ok()?;
-    indices
-        .flatten()
-        .map(|index| index.path().join(file_name))
-        .find(|path| path.is_file())
+    let indices = workspace.host.names(&cache).into_iter();
+    let mut paths = indices.map(|index| cache.join(index).join(file_name));
+    paths.find(|path| workspace.host.is_file(path))
 }
 
 #[cfg(test)]

@@ -11,10 +11,9 @@ use crate::compiler::Compiler;
 use crate::config::{Config, Value};
 use crate::error::PlanError;
 use crate::identity::name_units;
-use crate::inputs::inputs;
 use crate::locate::{Workspace, read_manifest};
 use crate::lto;
-use crate::model::{InputKind, Mode, PLAN_VERSION, Plan, PlanInput, PlanPath};
+use crate::model::{Mode, PLAN_VERSION, Plan};
 use crate::overrides;
 use crate::packages::{Checksums, package};
 use crate::paths::{replace_path, text};
@@ -29,7 +28,7 @@ pub fn plan(request: &PlanRequest, workspace: &Workspace) -> Result<Plan, PlanEr
     let mut notes = Vec::new();
     let compiler = Compiler::of(request, workspace, &mut notes)?;
     let overrides = unstable_overrides(workspace)?;
-    let answers = ask(request, workspace, &overrides)?;
+    let answers = ask(request, workspace, &compiler, &overrides)?;
     let mut plan = assemble(request, workspace, answers, compiler)?;
     plan.messages.splice(0..0, notes);
     Ok(plan)
@@ -42,6 +41,16 @@ pub fn messages(workspace: &Workspace, plan: &Plan) -> Vec<String> {
         .iter()
         .map(|message| replace_path(message, places::CHECKOUT, &checkout))
         .collect()
+}
+
+/// A plan for people and tests to read: all of it but what it depends on.
+pub fn describe(plan: &Plan) -> serde_json::Value {
+    let mut value = serde_json::to_value(plan)
+        .expect("strings, numbers, lists and maps of strings always serialise");
+    if let Some(fields) = value.as_object_mut() {
+        fields.remove("env_inputs");
+    }
+    value
 }
 
 /// The part of a memo's key that is known without cargo: what was selected, where in the
@@ -64,6 +73,11 @@ pub fn memo_static(request: &PlanRequest, workspace: &Workspace) -> Vec<u8> {
         let path = path.strip_prefix(&workspace.checkout).unwrap_or(path);
         path.to_string_lossy().into_owned()
     };
+    let compiler = Compiler::of(request, workspace, &mut Vec::new()).ok();
+    // A program of the user's that stands before rustc may heed any variable.
+    let foreign = compiler
+        .as_ref()
+        .is_none_or(|compiler| compiler.others().next().is_some());
     let statics = Static {
         version: PLAN_VERSION,
         selection: crate::Selection {
@@ -73,10 +87,14 @@ pub fn memo_static(request: &PlanRequest, workspace: &Workspace) -> Vec<u8> {
         manifest: within(&workspace.manifest),
         root: within(&workspace.root),
         cwd: within(&workspace.cwd),
-        env: plan_env(&request.env),
+        env: if foreign {
+            request.env.clone()
+        } else {
+            plan_env(&request.env)
+        },
         rustc: &workspace.toolchain.rustc_version,
         cargo: &workspace.toolchain.cargo_version,
-        compiler: Compiler::of(request, workspace, &mut Vec::new()).ok(),
+        compiler,
     };
     serde_json::to_vec(&statics).expect("strings, flags and maps of strings always serialise")
 }
@@ -93,6 +111,9 @@ fn assemble(
         platforms,
         messages,
     } = answers;
+    let _ = workspace
+        .target
+        .set(metadata.target_directory.clone().into());
     let root = Path::new(&metadata.workspace_root);
     if root != workspace.root {
         return Err(PlanError::malformed(
@@ -115,7 +136,7 @@ fn assemble(
         .enumerate()
         .map(|(index, package)| (package.id.as_str(), index))
         .collect();
-    let checksums = Checksums::read(&workspace.root)?;
+    let checksums = Checksums::read(&workspace.host, &workspace.root)?;
     let mut indices: HashMap<String, usize> = HashMap::new();
     let mut packages = Vec::new();
     let mut dirs: Vec<PathBuf> = Vec::new();
@@ -178,13 +199,6 @@ fn assemble(
     name_units(&mut units, &packages, &workspace.toolchain.rustc_version);
 
     let env = passed_on(request, workspace)?;
-    let mut inputs = inputs(workspace, &metadata)?;
-    let values = env
-        .iter()
-        .map(|(_, value)| value)
-        .chain(platforms.iter().flat_map(|p| &p.linker))
-        .chain(compiler.others());
-    inputs.extend(bound_to_home(workspace, values)?);
     let profile = request.selection.profile_name().to_owned();
     let workspace_dir = text(
         workspace
@@ -206,38 +220,10 @@ fn assemble(
         env_inputs: workspace.config.tables_and_keys(&["env"]),
         env,
         target_dir: target_dir.ok().map(text).transpose()?.map(str::to_owned),
-        inputs,
         messages,
         packages,
         units,
     })
-}
-
-/// Relative paths in the configuration of cargo's home are meant from the directory above it.
-/// A plan with such a path serves that home alone, not any of the same content.
-fn bound_to_home<'a>(
-    workspace: &Workspace,
-    mut values: impl Iterator<Item = &'a String>,
-) -> Result<Option<PlanInput>, PlanError> {
-    let above = workspace
-        .cargo_home
-        .parent()
-        .filter(|dir| dir.parent().is_some());
-    let file = workspace
-        .config
-        .files
-        .iter()
-        .find(|file| file.starts_with(&workspace.cargo_home));
-    let (Some(above), Some(file)) = (above, file) else {
-        return Ok(None);
-    };
-    if !values.any(|value| value.contains(&*above.to_string_lossy())) {
-        return Ok(None);
-    }
-    Ok(Some(PlanInput {
-        path: PlanPath::Host(text(file)?.to_owned()),
-        kind: InputKind::Content,
-    }))
 }
 
 /// Cargo's names of directories.
@@ -251,7 +237,7 @@ fn profile_dir(profile: &str) -> &str {
 
 /// Follows `inherits` to one of the two profiles everything descends of.
 fn descends_of_release(profile: &str, workspace: &Workspace) -> bool {
-    let table = read_manifest(&workspace.root.join("Cargo.toml"));
+    let table = read_manifest(&workspace.host, &workspace.root.join("Cargo.toml"));
     let mut name = profile.to_owned();
     // Cargo has refused a circle already; the bound is for the case that it had not.
     for _ in 0..64 {

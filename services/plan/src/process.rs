@@ -5,9 +5,12 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+
+use vx_core::{Exit, HostProgram};
 
 use crate::error::PlanError;
+use crate::host::{Host, Ran};
+use crate::paths::text;
 
 /// What a process printed.
 pub(crate) struct Printed {
@@ -17,28 +20,50 @@ pub(crate) struct Printed {
     pub(crate) stderr: String,
 }
 
+impl Printed {
+    pub(crate) fn of(ran: Ran) -> Self {
+        Self {
+            success: ran.exit.success(),
+            code: match ran.exit {
+                Exit::Code(code) => Some(code),
+                Exit::Signal(_) => None,
+            },
+            stdout: ran.stdout,
+            stderr: String::from_utf8_lossy(&ran.stderr).into_owned(),
+        }
+    }
+}
+
+/// A program to run.
+pub(crate) fn program(
+    argv: impl IntoIterator<Item = String>,
+    cwd: &Path,
+    env: &BTreeMap<String, String>,
+) -> Result<HostProgram, PlanError> {
+    Ok(HostProgram {
+        argv: argv.into_iter().collect(),
+        env: env.clone().into_iter().collect(),
+        cwd: text(cwd)?.to_owned(),
+        nobodys: Vec::new(),
+    })
+}
+
 /// Runs a program to its end, without input.
 pub(crate) fn run(
-    program: &Path,
+    host: &Host,
+    name: &Path,
     args: &[String],
     cwd: &Path,
     env: &BTreeMap<String, String>,
 ) -> Result<Printed, PlanError> {
-    #[allow(clippy::disallowed_methods, reason = "the one place that spawns")]
-    let output = Command::new(program)
-        .args(args)
-        .current_dir(cwd)
-        .env_clear()
-        .envs(env)
-        .stdin(Stdio::null())
-        .output()
-        .map_err(PlanError::io("run", program))?;
-    Ok(Printed {
-        success: output.status.success(),
-        code: output.status.code(),
-        stdout: output.stdout,
-        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-    })
+    let argv = std::iter::once(text(name)?.to_owned()).chain(args.iter().cloned());
+    let ran = host.run(program(argv, cwd, env)?);
+    ran.map(Printed::of).map_err(|why| not_run(name, why))
+}
+
+/// Why a program could not be run.
+pub(crate) fn not_run(name: &Path, why: String) -> PlanError {
+    PlanError::io("run", name)(std::io::Error::other(why))
 }
 
 /// The environment for cargo and rustc: the request's, without colours and progress, and
@@ -57,37 +82,28 @@ pub(crate) fn tool_env(request: &BTreeMap<String, String>) -> BTreeMap<String, S
         .collect();
     env.insert("CARGO_TERM_COLOR".to_owned(), "never".to_owned());
     env.insert("CARGO_TERM_PROGRESS_WHEN".to_owned(), "never".to_owned());
-    // Empty is cargo's way of saying none, whatever the configuration says.
-    for wrapper in ["RUSTC_WRAPPER", "RUSTC_WORKSPACE_WRAPPER"] {
-        env.insert(wrapper.to_owned(), String::new());
-    }
     env
 }
 
 /// Finds a program as `execvp` would with the request's `PATH`.
 pub(crate) fn find_program(
+    host: &Host,
     name: &str,
     cwd: &Path,
     env: &BTreeMap<String, String>,
 ) -> Result<PathBuf, PlanError> {
     let found = if name.contains('/') {
-        Some(cwd.join(name)).filter(|path| is_executable(path))
+        Some(cwd.join(name)).filter(|path| host.is_program(path))
     } else {
         env.get("PATH").and_then(|path| {
             std::env::split_paths(path)
                 .map(|dir| cwd.join(dir).join(name))
-                .find(|path| is_executable(path))
+                .find(|path| host.is_program(path))
         })
     };
     found.ok_or_else(|| PlanError::NoProgram {
         program: name.to_owned(),
     })
-}
-
-fn is_executable(path: &Path) -> bool {
-    use std::os::unix::fs::PermissionsExt;
-    std::fs::metadata(path)
-        .is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
 }
 
 /// What cargo printed to standard error, without its status lines (`   Updating index`).
@@ -148,13 +164,14 @@ mod tests {
 
     #[test]
     fn a_program_is_looked_for_on_the_path_that_is_given() {
+        let host = Host::new(std::sync::Arc::new(crate::host::Plain));
         let env = [("PATH".to_owned(), "/nowhere:/bin".to_owned())].into();
         assert_eq!(
-            find_program("sh", Path::new("/"), &env).unwrap(),
+            find_program(&host, "sh", Path::new("/"), &env).unwrap(),
             Path::new("/bin/sh")
         );
         assert!(matches!(
-            find_program("no-such-program", Path::new("/"), &env),
+            find_program(&host, "no-such-program", Path::new("/"), &env),
             Err(PlanError::NoProgram { .. })
         ));
     }

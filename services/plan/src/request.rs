@@ -130,8 +130,6 @@ const WITHOUT_EFFECT: &[&str] = &[
     "CARGO_HOME",
     "CARGO_LOG",
     "CARGO_MAKEFLAGS",
-    "CARGO_TARGET_DIR",
-    "CARGO_BUILD_TARGET_DIR",
     "CARGO_BUILD_BUILD_DIR",
     "CARGO_BUILD_JOBS",
     "CARGO_CACHE_RUSTC_INFO",
@@ -148,7 +146,7 @@ const PREFIXES_WITHOUT_EFFECT: &[&str] = &[
     "CARGO_TERM_",
     "CARGO_NET_",
     "CARGO_HTTP_",
-    "CARGO_REGISTR",
+    "CARGO_REGISTRY_",
     "CARGO_MANIFEST_",
     "CARGO_PKG_",
     "CARGO_BIN_EXE_",
@@ -158,6 +156,10 @@ const PREFIXES_WITHOUT_EFFECT: &[&str] = &[
 ];
 
 /// The variables of an environment that can change a plan, with their values.
+///
+/// Cargo takes its environment whole when it starts, so no trace can tell which of it counts. `HOME`,
+/// `PATH` and the homes of cargo and rustup count by what is found through them, which is looked at.
+/// Proxies and the like say how something is fetched that the lock file names.
 ///
 /// A prefix rule and no list of names: a variable that is new since the plan was made
 /// (`CARGO_PROFILE_RELEASE_LTO`) must be noticed as well as one that changed.
@@ -169,11 +171,16 @@ pub fn plan_env(env: &BTreeMap<String, String>) -> BTreeMap<String, String> {
 }
 
 fn reaches_plan(name: &str) -> bool {
+    // Where a registry is reaches a plan, and who may fetch from it does not.
+    let fetching = name.starts_with("CARGO_REGISTRIES_") && !name.ends_with("_INDEX");
     let known = name.starts_with("CARGO")
+        || name.starts_with("__CARGO")
+        || name == "RUST_TARGET_PATH"
         || name.starts_with("RUSTC")
         || name.starts_with("RUSTUP_TOOLCHAIN")
         || name == "RUSTFLAGS";
     known
+        && !fetching
         && !WITHOUT_EFFECT.contains(&name)
         && !PREFIXES_WITHOUT_EFFECT
             .iter()
@@ -192,11 +199,20 @@ mod tests {
             "CARGO_HOME",
             "HOME",
             "CARGO_TERM_COLOR",
+            "CARGO_REGISTRIES_OURS_INDEX",
+            "CARGO_REGISTRIES_OURS_TOKEN",
         ]
         .map(|name| (name.to_owned(), String::new()))
         .into();
         let names: Vec<_> = plan_env(&env).into_keys().collect();
-        assert_eq!(names, ["CARGO_PROFILE_DEV_DEBUG", "RUSTFLAGS"]);
+        assert_eq!(
+            names,
+            [
+                "CARGO_PROFILE_DEV_DEBUG",
+                "CARGO_REGISTRIES_OURS_INDEX",
+                "RUSTFLAGS"
+            ]
+        );
     }
 
     #[test]

@@ -1,18 +1,21 @@
 //! Which toolchain a request means, and what its rustc says of itself and of targets.
 //!
-//! Asking costs tens of milliseconds, so answers are kept in memory, under all that decides
-//! which toolchain a rustup proxy picks.
+//! Asking costs tens of milliseconds, so answers are kept in memory, with what the programs looked
+//! at to give them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{LazyLock, Mutex};
-use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
+use crate::compiler::Compiler;
 use crate::config::Config;
 use crate::error::PlanError;
-use crate::process::{Printed, find_program, run, tool_env};
+use crate::host::Host;
+use crate::locate::Workspace;
+use crate::paths;
+use crate::process::{Printed, find_program, not_run, program, tool_env};
+use crate::request::PlanRequest;
 
 /// A toolchain on the host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,68 +53,32 @@ pub(crate) struct TargetAnswer {
 /// Crate types rustc is asked about, in the order of its answers.
 const CRATE_TYPES: &[&str] = &["bin", "rlib", "dylib", "cdylib", "staticlib", "proc-macro"];
 
-/// Answers kept; a daemon serves few toolchains, so the bound only stops a runaway.
-const KEPT: usize = 256;
-
-type Kept<T> = LazyLock<Mutex<HashMap<Vec<String>, T>>>;
-static TOOLCHAINS: Kept<Toolchain> = LazyLock::new(Mutex::default);
-static TARGETS: Kept<TargetAnswer> = LazyLock::new(Mutex::default);
-
-fn kept<T: Clone>(
-    cache: &Kept<T>,
-    key: Vec<String>,
-    ask: impl FnOnce() -> Result<T, PlanError>,
-) -> Result<T, PlanError> {
-    // A panic elsewhere can't leave a half-made answer: they are inserted whole.
-    if let Some(answer) = cache.lock().unwrap_or_else(|e| e.into_inner()).get(&key) {
-        return Ok(answer.clone());
-    }
-    let answer = ask()?;
-    let mut cache = cache.lock().unwrap_or_else(|e| e.into_inner());
-    if cache.len() >= KEPT {
-        cache.clear();
-    }
-    cache.insert(key, answer.clone());
-    Ok(answer)
-}
-
 /// The toolchain that cargo would use when started in `cwd`.
 pub(crate) fn find(
+    host: &Host,
     cwd: &Path,
     env: &BTreeMap<String, String>,
     config: &Config,
 ) -> Result<Toolchain, PlanError> {
-    let cargo = find_program("cargo", cwd, env)?;
+    let cargo = find_program(host, "cargo", cwd, env)?;
     let rustc_name = env.get("RUSTC").filter(|name| !name.is_empty()).cloned();
     let rustc_name = rustc_name
         .or_else(|| config.program(&["build", "rustc"]))
         .unwrap_or_else(|| "rustc".to_owned());
-    let rustc = find_program(&rustc_name, cwd, env)?;
-    kept(&TOOLCHAINS, identity(&cargo, &rustc, cwd, env), || {
-        ask(&cargo, &rustc, cwd, env)
+    let rustc = find_program(host, &rustc_name, cwd, env)?;
+    let own = rustc_name == "rustc";
+    ask(host, &cargo, &rustc, cwd, env, |name| {
+        !own || decides_toolchain(name)
     })
 }
 
-/// Everything that decides which toolchain the two programs are of.
-fn identity(cargo: &Path, rustc: &Path, cwd: &Path, env: &BTreeMap<String, String>) -> Vec<String> {
-    let mut parts = vec![stamp(cargo), stamp(rustc)];
-    for name in ["RUSTUP_TOOLCHAIN", "RUSTUP_HOME", "HOME", "LD_LIBRARY_PATH"] {
-        parts.push(format!("{name}={:?}", env.get(name)));
-    }
-    let rustup_home = rustup_home(env);
-    parts.push(content(&rustup_home.join("settings.toml")));
-    // A toolchain updated in place changes its directory's entries.
-    parts.push(stamp(&rustup_home.join("toolchains")));
-    if let Ok(entries) = std::fs::read_dir(rustup_home.join("toolchains")) {
-        let mut stamps: Vec<String> = entries
-            .flatten()
-            .map(|entry| stamp(&entry.path().join("bin/rustc")))
-            .collect();
-        stamps.sort();
-        parts.extend(stamps);
-    }
-    parts.extend(toolchain_files(cwd).iter().map(|path| content(path)));
-    parts
+/// Whether a variable can change which toolchain rustup's stand-ins start, or what that says of
+/// itself. A program of the user's may heed any.
+fn decides_toolchain(name: &str) -> bool {
+    name.starts_with("RUSTUP_")
+        || name.starts_with("LD_")
+        || name.starts_with("RUSTC")
+        || matches!(name, "HOME" | "PATH" | "CARGO_HOME" | "RUST_TARGET_PATH")
 }
 
 pub(crate) fn rustup_home(env: &BTreeMap<String, String>) -> PathBuf {
@@ -120,48 +87,40 @@ pub(crate) fn rustup_home(env: &BTreeMap<String, String>) -> PathBuf {
         .unwrap_or_else(|| Path::new(env.get("HOME").map_or("/", String::as_str)).join(".rustup"))
 }
 
-/// The files that choose a toolchain, up the parents.
-pub(crate) fn toolchain_files(cwd: &Path) -> Vec<PathBuf> {
-    cwd.ancestors()
-        .flat_map(|dir| [dir.join("rust-toolchain"), dir.join("rust-toolchain.toml")])
-        .collect()
-}
-
-fn stamp(path: &Path) -> String {
-    let stamp = std::fs::metadata(path).and_then(|meta| Ok((meta.len(), meta.modified()?)));
-    let (size, modified) = stamp.unwrap_or((0, SystemTime::UNIX_EPOCH));
-    format!("{}:{size}:{modified:?}", path.display())
-}
-
-fn content(path: &Path) -> String {
-    format!(
-        "{}={:?}",
-        path.display(),
-        std::fs::read_to_string(path).ok()
-    )
-}
-
 fn ask(
+    host: &Host,
     cargo: &Path,
     rustc: &Path,
     cwd: &Path,
     env: &BTreeMap<String, String>,
+    heeded: impl Fn(&str) -> bool + Sync,
 ) -> Result<Toolchain, PlanError> {
     let env = tool_env(env);
     let version_args = ["-vV".to_owned()];
     let sysroot_args = ["--print".to_owned(), "sysroot".to_owned()];
+    let said = |name: &Path, args: &[String]| {
+        let printed = asked(
+            host,
+            &[paths::text(name)?.to_owned()],
+            args,
+            cwd,
+            &env,
+            &heeded,
+        )?;
+        Ok::<_, PlanError>(String::from_utf8_lossy(&printed.stdout).into_owned())
+    };
     let (cargo_version, rustc_version, sysroot) = std::thread::scope(|scope| {
-        let cargo_version = scope.spawn(|| text(cargo, &version_args, cwd, &env));
-        let rustc_version = scope.spawn(|| text(rustc, &version_args, cwd, &env));
-        let sysroot = text(rustc, &sysroot_args, cwd, &env);
+        let cargo_version = scope.spawn(|| said(cargo, &version_args));
+        let rustc_version = scope.spawn(|| said(rustc, &version_args));
+        let sysroot = said(rustc, &sysroot_args);
         (joined(cargo_version), joined(rustc_version), sysroot)
     });
     let rustc_version = rustc_version?;
     let sysroot = PathBuf::from(sysroot?.trim());
-    let host = line_of(&rustc_version, "host: ")
+    let triple = line_of(&rustc_version, "host: ")
         .ok_or_else(|| PlanError::malformed("`rustc -vV`", "there is no `host:` line"))?
         .to_owned();
-    if !sysroot.join("bin/rustc").is_file() {
+    if !host.is_file(&sysroot.join("bin/rustc")) {
         return Err(PlanError::Unsupported {
             what: format!(
                 "`{}`, which is not the `bin/rustc` of its sysroot `{}`,",
@@ -178,7 +137,7 @@ fn ask(
         sysroot,
         rustc_version,
         cargo_version: cargo_version?,
-        host,
+        host: triple,
     })
 }
 
@@ -188,15 +147,15 @@ pub(crate) fn joined<T>(handle: std::thread::ScopedJoinHandle<'_, T>) -> T {
         .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
-/// Cargo's question about a target: names of files, `split-debuginfo`, and cfg.
+/// Cargo's question about a target: names of files, `split-debuginfo`, and cfg. It is asked of what
+/// compiles members of the workspace, wrappers included.
 pub(crate) fn ask_target(
-    toolchain: &Toolchain,
+    request: &PlanRequest,
+    workspace: &Workspace,
+    compiler: &Compiler,
     target: Option<&str>,
     rustflags: &[String],
-    env: &BTreeMap<String, String>,
-    cwd: &Path,
 ) -> Result<TargetAnswer, PlanError> {
-    let rustc = toolchain.sysroot.join("bin/rustc");
     let mut args: Vec<String> = ["-", "--crate-name", "___", "--print=file-names"]
         .map(str::to_owned)
         .to_vec();
@@ -214,22 +173,20 @@ pub(crate) fn ask_target(
         "-Wwarnings",
     ];
     args.extend(rest.map(str::to_owned));
-    let key = [
-        vec![stamp(&rustc), toolchain.rustc_version.clone()],
-        args.clone(),
-    ]
-    .concat();
-    kept(&TARGETS, key, || {
-        let mut env = tool_env(env);
+    let mut env = tool_env(&request.env);
+    let plain = compiler.others().next().is_none();
+    if plain {
         env.remove("RUSTUP_TOOLCHAIN");
-        let printed = run(&rustc, &args, cwd, &env)?;
-        if !printed.success {
-            return Err(failed(&rustc, &args, &printed));
-        }
-        parse_target(&String::from_utf8_lossy(&printed.stdout), &printed.stderr).ok_or_else(|| {
-            PlanError::malformed("rustc, asked about a target,", "lines are missing")
-        })
-    })
+    } else {
+        env.extend(workspace.config.env_table()?);
+    }
+    let words = compiler.words(workspace);
+    let host = &workspace.host;
+    let printed = asked(host, &words, &args, &workspace.cwd, &env, |name| {
+        !plain || decides_toolchain(name)
+    })?;
+    parse_target(&String::from_utf8_lossy(&printed.stdout), &printed.stderr)
+        .ok_or_else(|| PlanError::malformed("rustc, asked about a target,", "lines are missing"))
 }
 
 fn parse_target(stdout: &str, stderr: &str) -> Option<TargetAnswer> {
@@ -263,17 +220,23 @@ fn parse_target(stdout: &str, stderr: &str) -> Option<TargetAnswer> {
     })
 }
 
-fn text(
-    program: &Path,
+/// Has a program answer, or takes what it answered before where that holds.
+fn asked(
+    host: &Host,
+    words: &[String],
     args: &[String],
     cwd: &Path,
     env: &BTreeMap<String, String>,
-) -> Result<String, PlanError> {
-    let printed = run(program, args, cwd, env)?;
+    heeded: impl Fn(&str) -> bool,
+) -> Result<Printed, PlanError> {
+    let argv: Vec<String> = words.iter().chain(args).cloned().collect();
+    let name = Path::new(&argv[0]).to_owned();
+    let ran = host.ask(program(argv, cwd, env)?, heeded);
+    let printed = Printed::of(ran.map_err(|why| not_run(&name, why))?);
     if !printed.success {
-        return Err(failed(program, args, &printed));
+        return Err(failed(&name, args, &printed));
     }
-    Ok(String::from_utf8_lossy(&printed.stdout).into_owned())
+    Ok(printed)
 }
 
 fn failed(program: &Path, args: &[String], printed: &Printed) -> PlanError {

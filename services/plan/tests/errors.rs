@@ -6,13 +6,13 @@ mod support;
 
 use std::path::Path;
 
-use support::{request, write_project};
+use support::{host, request, write_project};
 use vx_plan::{Plan, PlanError, PlanRequest, Selection, locate, plan};
 
 const PACKAGE: &str = "//- Cargo.toml\n[package]\nname = 'p'\nversion = '1.0.0'\nedition = '2024'\n//- src/main.rs\nfn main() {}\n";
 
 fn try_plan(request: &PlanRequest) -> Result<Plan, PlanError> {
-    let workspace = locate(request)?;
+    let workspace = locate(&host(), request)?;
     plan(request, &workspace)
 }
 
@@ -101,7 +101,7 @@ fn nightly_features_stay_refused() {
         let dir = tempfile::tempdir().unwrap();
         let root = write_project(dir.path(), &text);
         let request = request(&root, Selection::default());
-        let workspace = locate(&request).unwrap();
+        let workspace = locate(&host(), &request).unwrap();
         (
             !workspace.toolchain.rustc_version.contains("nightly"),
             plan(&request, &workspace),
@@ -151,7 +151,7 @@ fn wrappers() {
     let config = "[build]\nrustc-workspace-wrapper = \"tools/wrapper\"\n";
     for (path, text) in [
         (".cargo/config.toml", config),
-        ("tools/wrapper", "#!/bin/sh\n"),
+        ("tools/wrapper", "#!/bin/sh\nexec \"$@\"\n"),
     ] {
         let path = root.join(path);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();

@@ -11,8 +11,8 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use vx_core::{
-    ActionSpec, CheckoutMode, CheckoutMount, Execution, Executor, ExecutorStatus, Ingested,
-    Observer, PackageSource, ServiceError, ServiceResult, Store,
+    ActionSpec, CheckoutMode, CheckoutMount, Execution, Executor, ExecutorStatus, HostEnd,
+    HostProgram, Ingested, Observer, PackageSource, ServiceError, ServiceResult, Store,
 };
 
 use crate::bare::shelf::Shelf;
@@ -22,6 +22,7 @@ use crate::host::{SystemEntry, system};
 use crate::jobs::Jobserver;
 use crate::memory::{ActionBounds, MemoryBounds, disk_of, machine};
 use crate::meter::Meter;
+use crate::on_host;
 use crate::packages::Packages;
 use crate::run::run;
 use crate::scratch::{Directory, DirectoryError, remove};
@@ -98,6 +99,8 @@ pub(crate) struct Engine {
     /// Actions that are prepared, run or concluded: twice the slots, so that the inputs of the
     /// next ones stand ready when a slot is free, and no more are laid out than that.
     pub(crate) admission: Semaphore,
+    /// Programs that run on the host beside actions.
+    pub(crate) on_host: Semaphore,
     pub(crate) counters: Counters,
     /// What each action may use.
     pub(crate) bounds: ActionBounds,
@@ -160,6 +163,7 @@ impl Rhea {
             spawner: Spawner::start(settings.guard)?,
             system: system(),
             admission: Semaphore::new(slots * 2),
+            on_host: Semaphore::new(on_host::AT_ONCE),
             counters: Counters::default(),
             bounds: ActionBounds {
                 memory: settings.memory,
@@ -350,6 +354,24 @@ impl Executor for Rhea {
         store: Arc<dyn Store>,
     ) -> ServiceResult<Ingested> {
         crate::source::ingest(source, store).await
+    }
+
+    async fn run_on_host(
+        &self,
+        program: HostProgram,
+        observer: Arc<dyn Observer>,
+    ) -> ServiceResult<HostEnd> {
+        let cancelled = CancellationToken::new();
+        let _ends_with_this = cancelled.clone().drop_guard();
+        let engine = Arc::clone(&self.engine);
+        // A task of its own: the program is waited for even when whoever asked is gone.
+        let running = async move { on_host::run(&engine, program, observer, &cancelled).await };
+        let task = self.engine.background.spawn_on(running, &self.runtime);
+        let ended = task.await.unwrap_or_else(|error| Err(lost_task(&error)));
+        ended.map_err(|stop| match stop {
+            Stop::Service(error) => error,
+            stop => ServiceError::failed(stop),
+        })
     }
 
     async fn status(&self) -> ServiceResult<ExecutorStatus> {

@@ -32,6 +32,7 @@ mod marker;
 mod memory;
 mod messages;
 mod meter;
+mod on_host;
 mod packages;
 mod run;
 mod scratch;

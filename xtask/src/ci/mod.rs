@@ -1,5 +1,6 @@
 //! `cargo xtask ci`: what must hold of every commit, besides the tests.
 
+mod doors;
 mod layers;
 mod tidy;
 
@@ -12,10 +13,11 @@ use crate::{codegen, workspace};
 type Check = fn() -> Result<()>;
 
 /// What is checked, the quick ones first.
-const CHECKS: [(&str, Check); 6] = [
+const CHECKS: [(&str, Check); 7] = [
     ("format", format),
     ("tidy", tidy::check),
     ("layers", layers::check),
+    ("doors", doors::check),
     ("bindings", codegen::check),
     ("lints", lints),
     ("documentation", documentation),

@@ -82,7 +82,6 @@ pub(crate) fn plan(crates: &[Crate]) -> Plan {
         platforms: vec![platform()],
         env: Vec::new(),
         target_dir: None,
-        inputs: Vec::new(),
         compiler: vx_plan::Compiler::default(),
         env_inputs: Vec::new(),
         messages: Vec::new(),

@@ -11,8 +11,8 @@ use tokio::sync::Notify;
 use vx_core::error::ServiceResult;
 use vx_core::orchestrator::{ActionOutcome, BuildEvent, BuildObserver, Totals};
 use vx_core::{
-    ActionSpec, Blob, Digest, Execution, Exit, Holder, Ingested, Observer, Output, OutputForm,
-    PackageSource, RelPath, Results, Store, StoreService,
+    ActionSpec, Blob, Digest, Execution, Exit, Holder, HostEnd, HostProgram, Ingested, Observer,
+    Output, OutputForm, PackageSource, RelPath, Results, Store, StoreService,
 };
 use vx_plan::Plan;
 use vx_rpc::contract::MemoryStore;
@@ -250,6 +250,14 @@ impl Session for TestSession {
 
     async fn ingest(&self, _source: PackageSource) -> ServiceResult<Ingested> {
         Ok(Ingested::Unreadable("no test has packages".to_owned()))
+    }
+
+    async fn run_on_host(
+        &self,
+        _program: HostProgram,
+        _observer: Arc<dyn Observer>,
+    ) -> ServiceResult<HostEnd> {
+        Ok(HostEnd::Unable("no test has a cargo".to_owned()))
     }
 
     async fn transfer(&self) -> Transfer {

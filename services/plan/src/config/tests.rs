@@ -2,6 +2,10 @@
 
 use super::*;
 
+fn host() -> Host {
+    Host::new(Arc::new(crate::host::Plain))
+}
+
 fn write(dir: &Path, name: &str, text: &str) {
     let path = dir.join(name);
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -35,7 +39,7 @@ fn sample() -> tempfile::TempDir {
 }
 
 fn load(dir: &Path, env: &BTreeMap<String, String>) -> Config {
-    Config::load(&dir.join("outer/inner"), &dir.join("home"), env).unwrap()
+    Config::load(&host(), &dir.join("outer/inner"), &dir.join("home"), env).unwrap()
 }
 
 #[test]
@@ -90,7 +94,7 @@ fn the_reader_agrees_with_cargo() {
     let dir = sample();
     let mut env: BTreeMap<String, String> = std::env::vars().collect();
     env.retain(|name, _| !name.starts_with("CARGO"));
-    let Ok(cargo) = crate::process::find_program("cargo", Path::new("/"), &env) else {
+    let Ok(cargo) = crate::process::find_program(&host(), "cargo", Path::new("/"), &env) else {
         return;
     };
     let mut tool_env = env.clone();
@@ -111,8 +115,14 @@ fn the_reader_agrees_with_cargo() {
         "unstable-options",
     ]
     .map(str::to_owned);
-    let printed =
-        crate::process::run(&cargo, &args, &dir.path().join("outer/inner"), &tool_env).unwrap();
+    let printed = crate::process::run(
+        &host(),
+        &cargo,
+        &args,
+        &dir.path().join("outer/inner"),
+        &tool_env,
+    )
+    .unwrap();
     assert!(printed.success, "{}", printed.stderr);
     let mut theirs: serde_json::Value = serde_json::from_slice(&printed.stdout).unwrap();
     // The temporary directory's parents may be configured too; only what the sample says counts.

@@ -13,6 +13,10 @@ fn tree(files: &[(&str, &str)]) -> (tempfile::TempDir, PathBuf) {
     (dir, root)
 }
 
+fn host() -> Host {
+    Host::new(std::sync::Arc::new(crate::host::Plain))
+}
+
 const PACKAGE: &str = "[package]\nname = 'p'\n";
 
 fn home(path: &Path) -> BTreeMap<String, String> {
@@ -34,7 +38,7 @@ fn roots() {
         ),
         ("ws/other/Cargo.toml", "[workspace]\n"),
     ]);
-    let at = |name: &str| workspace_root(&root.join(name).join("Cargo.toml")).unwrap();
+    let at = |name: &str| workspace_root(&host(), &root.join(name).join("Cargo.toml")).unwrap();
     assert_eq!(at("ws"), root.join("ws"));
     assert_eq!(at("ws/a"), root.join("ws"));
     assert_eq!(at("ws/x"), root.join("ws/x"));
@@ -49,12 +53,18 @@ fn the_git_top_level_is_the_checkout_also_of_a_worktree() {
     ]);
     let sub = root.join("top/sub");
     assert_eq!(
-        checkout_of(&sub, &home(Path::new("/h"))).unwrap(),
+        checkout_of(&host(), &sub, &home(Path::new("/h"))).unwrap(),
         root.join("top")
     );
     // Not if it is a home directory, or holds one.
-    assert_eq!(checkout_of(&sub, &home(&root.join("top"))).unwrap(), sub);
-    assert_eq!(checkout_of(&sub, &home(&root.join("top/h"))).unwrap(), sub);
+    assert_eq!(
+        checkout_of(&host(), &sub, &home(&root.join("top"))).unwrap(),
+        sub
+    );
+    assert_eq!(
+        checkout_of(&host(), &sub, &home(&root.join("top/h"))).unwrap(),
+        sub
+    );
 }
 
 #[test]
@@ -73,9 +83,12 @@ fn without_git_path_packages_widen_the_checkout() {
     ]);
     let ws = root.join("all/ws");
     assert_eq!(
-        checkout_of(&ws, &home(Path::new("/h"))).unwrap(),
+        checkout_of(&host(), &ws, &home(Path::new("/h"))).unwrap(),
         root.join("all")
     );
-    assert_eq!(checkout_of(&ws, &home(&root.join("all"))).unwrap(), ws);
-    assert!(checkout_of(&ws, &home(&ws)).is_err());
+    assert_eq!(
+        checkout_of(&host(), &ws, &home(&root.join("all"))).unwrap(),
+        ws
+    );
+    assert!(checkout_of(&host(), &ws, &home(&ws)).is_err());
 }

@@ -10,7 +10,7 @@ pub mod execute;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use vx_plan::{Plan, PlanRequest, Selection, Workspace, locate, plan};
+use vx_plan::{Host, Plan, PlanRequest, Selection, Workspace, locate, plan};
 
 /// A project on disk, planned.
 pub struct Planned {
@@ -40,9 +40,14 @@ pub fn request(cwd: &Path, selection: Selection) -> PlanRequest {
     }
 }
 
+/// The host, unwatched.
+pub fn host() -> Host {
+    Host::new(std::sync::Arc::new(vx_plan::host::Plain))
+}
+
 /// Plans what a request asks for; panics with the error's words.
 pub fn planned(request: PlanRequest) -> Planned {
-    let workspace = locate(&request).unwrap_or_else(|error| panic!("{error}"));
+    let workspace = locate(&host(), &request).unwrap_or_else(|error| panic!("{error}"));
     let plan = plan(&request, &workspace).unwrap_or_else(|error| panic!("{error}"));
     Planned {
         request,

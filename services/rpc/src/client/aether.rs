@@ -110,6 +110,19 @@ impl Orchestrator for RemoteOrchestrator {
             .await
     }
 
+    async fn plan(&self, asked: BuildRequest, fresh: bool) -> ServiceResult<String> {
+        self.handle
+            .call(move |aether, _| async move {
+                let mut call = aether.plan_request();
+                request::to_wire(&asked, call.get().init_request());
+                call.get().set_fresh(fresh);
+                fits(call.get().into_reader().total_size(), "the request")?;
+                let response = call.send().promise.await?;
+                Ok(text(response.get()?.get_json()?)?)
+            })
+            .await
+    }
+
     async fn status(&self) -> ServiceResult<OrchestratorStatus> {
         self.handle
             .call(async |aether, _| {

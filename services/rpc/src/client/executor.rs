@@ -6,8 +6,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tokio::runtime::Handle as Runtime;
 use vx_core::{
-    ActionSpec, Execution, Executor, ExecutorStatus, Ingested, Observer, PackageSource,
-    ServiceResult, Store,
+    ActionSpec, Execution, Executor, ExecutorStatus, HostEnd, HostProgram, Ingested, Observer,
+    PackageSource, ServiceResult, Store,
 };
 use vx_schema::{executor_capnp, store_capnp};
 
@@ -17,7 +17,7 @@ use crate::identity::Hello;
 use crate::line::ConnectionStats;
 use crate::server::{ObserverServer, StoreServer};
 use crate::vat::{Handle, Local};
-use crate::wire::action::{execution, ingested, source, spec};
+use crate::wire::action::{execution, host_end, host_program, ingested, source, spec};
 use crate::wire::value::executor_status;
 
 /// An executor's process. Clones share one connection.
@@ -108,6 +108,28 @@ impl Executor for RemoteExecutor {
                 request.get().set_store(capability(&local, store, &runtime));
                 let response = request.send().promise.await?;
                 Ok(ingested::from_wire(response.get()?.get_ingested()?)?)
+            })
+            .await
+    }
+
+    async fn run_on_host(
+        &self,
+        program: HostProgram,
+        observer: Arc<dyn Observer>,
+    ) -> ServiceResult<HostEnd> {
+        let runtime = self.runtime.clone();
+        self.handle
+            .call(move |executor, _| async move {
+                let observer = capnp_rpc::new_client(ObserverServer::new(observer, runtime));
+                let mut request = executor.run_on_host_request();
+                host_program::to_wire(&program, request.get().init_program());
+                request.get().set_observer(observer);
+                fits(request.get().into_reader().total_size(), "the program")?;
+                let response = request.send().promise.await?;
+                let under_way = response.get()?.get_running()?;
+                drop(response);
+                let ended = under_way.wait_request().send().promise.await?;
+                Ok(host_end::from_wire(ended.get()?.get_end()?)?)
             })
             .await
     }

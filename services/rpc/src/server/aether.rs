@@ -15,6 +15,9 @@ use crate::server::bootstrap::Inbound;
 use crate::server::{Task, run};
 use crate::wire::build::{outcome, request, status};
 
+/// The longest plan that is told, in bytes: what a message holds beside its frame.
+const MAX_PLAN_TEXT: usize = 8 * 1024 * 1024;
+
 /// What the orchestrator's secret gives.
 pub(crate) struct AetherServer {
     inner: Arc<dyn Orchestrator>,
@@ -86,6 +89,30 @@ impl aether::Server for AetherServer {
             .run(|aether| async move { aether.clean(asked).await })
             .await?;
         results.get().set_workspace(&found.workspace);
+        Ok(())
+    }
+
+    async fn plan(
+        self: Rc<Self>,
+        params: aether::PlanParams,
+        mut results: aether::PlanResults,
+    ) -> Result<(), capnp::Error> {
+        let asked = request::from_wire(params.get()?.get_request()?)?;
+        let fresh = params.get()?.get_fresh();
+        let json = self
+            .run(|aether| async move {
+                let json = aether.plan(asked, fresh).await?;
+                // A larger message would end the connection.
+                if json.len() <= MAX_PLAN_TEXT {
+                    return Ok(json);
+                }
+                Err(ServiceError::Failed(format!(
+                    "the plan takes {} bytes as text, and a message holds {MAX_PLAN_TEXT}",
+                    json.len()
+                )))
+            })
+            .await?;
+        results.get().set_json(&json);
         Ok(())
     }
 

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use tokio::sync::{OnceCell, watch};
 use tokio_util::sync::CancellationToken;
 use vx_core::{
-    Execution, Executor, Observer, Output, OutputStream, ServiceError, ServiceResult, Store,
+    Execution, Executor, HostEnd, Observer, Output, OutputStream, ServiceError, ServiceResult,
+    Store,
 };
-use vx_schema::executor_capnp::{execution, executor};
+use vx_schema::executor_capnp::{execution, executor, host_run};
 use vx_schema::store_capnp::store;
 
 use crate::client::{RemoteObserver, RemoteStore, introduce};
@@ -192,6 +193,43 @@ impl executor::Server for ExecutorServer {
         Ok(())
     }
 
+    async fn run_on_host(
+        self: Rc<Self>,
+        params: executor::RunOnHostParams,
+        mut results: executor::RunOnHostResults,
+    ) -> Result<(), capnp::Error> {
+        let asked = params.get()?;
+        let program = action::host_program::from_wire(asked.get_program()?)?;
+        let observer = asked.get_observer()?;
+        drop(params);
+        let line = self.inbound.line.clone();
+        let lost = CancellationToken::new();
+        let observer = Watched {
+            inner: RemoteObserver::new(self.inbound.local.keep(observer, line, None)),
+            lost: lost.clone(),
+        };
+        let inner = self.inner.clone();
+        let (ended, outcome) = watch::channel(None);
+        let running = Task::spawn(&self.inbound.shared.runtime, async move {
+            let done = tokio::select! {
+                biased;
+                () = lost.cancelled() => Err(ServiceError::failed(
+                    "the program was killed because its observer was lost",
+                )),
+                done = inner.run_on_host(program, Arc::new(observer)) => done,
+            };
+            let _ = ended.send(Some(done));
+            Ok(())
+        });
+        results
+            .get()
+            .set_running(capnp_rpc::new_client(HostRunServer {
+                outcome,
+                _running: running,
+            }));
+        Ok(())
+    }
+
     async fn status(
         self: Rc<Self>,
         _: executor::StatusParams,
@@ -233,6 +271,34 @@ impl execution::Server for ExecutionServer {
         };
         let ended = answer(ended.unwrap_or_else(lost))?;
         action::execution::to_wire(&ended, results.get().init_outcome());
+        Ok(())
+    }
+}
+
+/// A program under way on the host; dropping it kills the program.
+struct HostRunServer {
+    outcome: watch::Receiver<Option<ServiceResult<HostEnd>>>,
+    _running: Task<()>,
+}
+
+impl host_run::Server for HostRunServer {
+    async fn wait(
+        self: Rc<Self>,
+        _: host_run::WaitParams,
+        mut results: host_run::WaitResults,
+    ) -> Result<(), capnp::Error> {
+        let mut outcome = self.outcome.clone();
+        let ended = match outcome.wait_for(Option::is_some).await {
+            Ok(ended) => ended.clone(),
+            Err(_) => None,
+        };
+        let lost = || {
+            Err(ServiceError::failed(
+                "the executor gave the program up; its log says more",
+            ))
+        };
+        let ended = answer(ended.unwrap_or_else(lost))?;
+        action::host_end::to_wire(&ended, results.get().init_end());
         Ok(())
     }
 }

@@ -208,3 +208,39 @@ async fn a_lost_direct_connection_is_made_anew() {
     assert_eq!(rhea.hub.store_traffic().direct_stores(), 2);
     assert_eq!(rhea.hub.store_traffic().relayed_stores(), 0);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_program_for_the_host_is_heard() {
+    let rhea = Rhea::start(Handover::Direct, work).await;
+    let executor = rhea.client(&hub("vx-aether")).await;
+    let heard = Arc::new(Heard::default());
+    let program = vx_core::HostProgram {
+        argv: vec!["cargo".to_owned(), "metadata".to_owned()],
+        ..vx_core::HostProgram::default()
+    };
+    let ended = executor.run_on_host(program, heard.clone()).await.unwrap();
+    assert_eq!(
+        ended,
+        vx_core::HostEnd::Ran {
+            exit: vx_core::Exit::Code(3),
+            trace: vx_core::readset::Trace::default(),
+        }
+    );
+    assert_eq!(*heard.0.lock().unwrap(), b"cargo metadata");
+}
+
+/// What a program wrote.
+#[derive(Default)]
+struct Heard(std::sync::Mutex<Vec<u8>>);
+
+#[async_trait::async_trait]
+impl vx_core::Observer for Heard {
+    async fn wrote(&self, _: vx_core::OutputStream, bytes: bytes::Bytes) -> ServiceResult<()> {
+        self.0.lock().unwrap().extend_from_slice(&bytes);
+        Ok(())
+    }
+
+    async fn stored(&self, _: vx_core::Output) -> ServiceResult<()> {
+        Ok(())
+    }
+}

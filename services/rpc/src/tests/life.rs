@@ -233,6 +233,10 @@ impl Orchestrator for Little {
         Err(ServiceError::Invalid("nothing to clean".to_owned()))
     }
 
+    async fn plan(&self, request: BuildRequest, fresh: bool) -> ServiceResult<String> {
+        Ok(format!("{} {fresh}", request.cwd))
+    }
+
     async fn status(&self) -> ServiceResult<OrchestratorStatus> {
         Ok(OrchestratorStatus {
             pid: 7,

@@ -16,8 +16,8 @@ use futures::future::BoxFuture;
 use tempfile::TempDir;
 use tokio::runtime::Handle as Runtime;
 use vx_core::{
-    ActionSpec, Execution, Executor, ExecutorStatus, Ingested, MessageFormat, Observer, Output,
-    OutputStream, PackageSource, ServiceResult, Store, StoreService, Watch,
+    ActionSpec, Execution, Executor, ExecutorStatus, HostEnd, HostProgram, Ingested, MessageFormat,
+    Observer, Output, OutputStream, PackageSource, ServiceResult, Store, StoreService, Watch,
 };
 
 use crate::contract::MemoryStore;
@@ -123,6 +123,19 @@ impl Executor for Scripted {
         let content = Bytes::from(path);
         store.write_small(vec![content.clone()]).await?;
         Ok(Ingested::Stored(vx_core::Blob::of(&content)))
+    }
+
+    async fn run_on_host(
+        &self,
+        program: HostProgram,
+        observer: Arc<dyn Observer>,
+    ) -> ServiceResult<HostEnd> {
+        let said = Bytes::from(program.argv.join(" "));
+        observer.wrote(OutputStream::Stdout, said).await?;
+        Ok(HostEnd::Ran {
+            exit: vx_core::Exit::Code(3),
+            trace: vx_core::readset::Trace::default(),
+        })
     }
 
     async fn status(&self) -> ServiceResult<ExecutorStatus> {

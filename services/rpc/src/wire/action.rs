@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use vx_core::{
     ActionSpec, CheckoutMode, CheckoutMount, Collect, CollectForm, Execution, Exit, FileInput,
-    Ingested, MAX_MARKERS, Marked, Marker, MarkerScope, MessageFormat, OutputStream, PackageFormat,
-    PackageInput, PackageSource, RelPath, TreeInput, Watch,
+    HostEnd, HostProgram, Ingested, MAX_MARKERS, Marked, Marker, MarkerScope, MessageFormat,
+    OutputStream, PackageFormat, PackageInput, PackageSource, RelPath, TreeInput, Watch,
 };
 use vx_schema::executor_capnp as wire;
 
@@ -360,6 +360,74 @@ pub(crate) mod execution {
             },
             Which::InputsMissing(missing) => Execution::InputsMissing(digests::from_wire(missing?)),
             Which::Unable(reason) => Execution::Unable(text(reason?)?),
+        })
+    }
+}
+
+pub(crate) mod host_program {
+    //! A program for the host.
+    use super::*;
+
+    pub(crate) fn to_wire(value: &HostProgram, mut to: wire::host_program::Builder<'_>) {
+        texts::to_wire(
+            &value.argv,
+            to.reborrow().init_argv(length(value.argv.len())),
+        );
+        let mut env = to.reborrow().init_env(length(value.env.len()));
+        for (index, (name, value)) in value.env.iter().enumerate() {
+            let mut to = env.reborrow().get(length(index));
+            to.set_name(name);
+            to.set_value(value);
+        }
+        to.set_cwd(&value.cwd);
+        let nobodys = length(value.nobodys.len());
+        texts::to_wire(&value.nobodys, to.init_nobodys(nobodys));
+    }
+
+    pub(crate) fn from_wire(from: wire::host_program::Reader<'_>) -> capnp::Result<HostProgram> {
+        let env = from.get_env()?.iter();
+        let env = env.map(|entry| Ok((text(entry.get_name()?)?, text(entry.get_value()?)?)));
+        Ok(HostProgram {
+            argv: texts::from_wire(from.get_argv()?)?,
+            env: env.collect::<capnp::Result<_>>()?,
+            cwd: text(from.get_cwd()?)?,
+            nobodys: texts::from_wire(from.get_nobodys()?)?,
+        })
+    }
+}
+
+pub(crate) mod host_end {
+    //! How a program on the host ended.
+    use super::*;
+    use crate::wire::trace;
+
+    pub(crate) fn to_wire(value: &HostEnd, mut to: wire::host_end::Builder<'_>) {
+        match value {
+            HostEnd::Ran { exit, trace } => {
+                let mut ran = to.init_ran();
+                let mut ended = ran.reborrow().init_exit();
+                match exit {
+                    Exit::Code(code) => ended.set_code(*code),
+                    Exit::Signal(signal) => ended.set_signal(*signal),
+                }
+                trace::to_wire(trace, ran.init_trace());
+            }
+            HostEnd::Unable(reason) => to.set_unable(reason),
+        }
+    }
+
+    pub(crate) fn from_wire(from: wire::host_end::Reader<'_>) -> capnp::Result<HostEnd> {
+        use wire::host_end::Which;
+        use wire::host_end::ran::exit::Which as How;
+        Ok(match from.which()? {
+            Which::Ran(ran) => HostEnd::Ran {
+                exit: match ran.get_exit().which()? {
+                    How::Code(code) => Exit::Code(code),
+                    How::Signal(signal) => Exit::Signal(signal),
+                },
+                trace: trace::from_wire(ran.get_trace()?)?,
+            },
+            Which::Unable(reason) => HostEnd::Unable(text(reason?)?),
         })
     }
 }

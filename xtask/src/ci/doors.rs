@@ -1,0 +1,161 @@
+//! Who may look at the host: what a build depends on has to leave a note, so few modules look.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Result, bail};
+
+use crate::workspace;
+
+/// Modules that may touch the host, with the reason why what they see is in a key or needs to be in
+/// none.
+const DOORS: &[(&str, &str)] = &[
+    (
+        "services/plan/src/host.rs",
+        "the door of planning: notes each look",
+    ),
+    (
+        "services/plan/src/host/plain.rs",
+        "runs programs for the tests of planning alone",
+    ),
+    (
+        "services/aether/src/observe.rs",
+        "observes what read sets name, which are in keys",
+    ),
+    (
+        "services/aether/src/statcache.rs",
+        "digests files for observations",
+    ),
+    (
+        "services/aether/src/sight.rs",
+        "says which observations an action can make",
+    ),
+    (
+        "services/aether/src/host.rs",
+        "the toolchain's identity, which is in every key",
+    ),
+    (
+        "services/aether/src/readsets.rs",
+        "links before a `..`, each of which it adds to the read set",
+    ),
+    (
+        "services/aether/src/moved.rs",
+        "whether something moved under a compile that was not watched: decides only that it runs again",
+    ),
+    (
+        "services/aether/src/prepare.rs",
+        "where the repository and what settings name really lie: only what is shown to actions, which \
+         are watched",
+    ),
+    (
+        "services/aether/src/spec.rs",
+        "whether a package is unpacked where cargo puts it: only where an action finds it",
+    ),
+    (
+        "services/aether/src/own_directory.rs",
+        "where vx's own directory is: only what is hidden from actions",
+    ),
+    (
+        "services/aether/src/out_dirs.rs",
+        "final outputs: directories of scripts that programs hold",
+    ),
+    ("services/aether/src/deliver.rs", "final outputs"),
+    ("services/aether/src/staging.rs", "final outputs"),
+    ("services/aether/src/blobs.rs", "final outputs"),
+    (
+        "services/aether/src/engine.rs",
+        "makes the directory for final outputs",
+    ),
+    (
+        "services/aether/src/report.rs",
+        "writes reports, which no build reads",
+    ),
+    (
+        "services/aether/src/files.rs",
+        "writes vx's own files, whole",
+    ),
+    (
+        "services/aether/src/durations.rs",
+        "vx's own file of how long actions took: decides their order alone",
+    ),
+    (
+        "services/aether/src/aether.rs",
+        "vx's own directory, and what `clean` removes",
+    ),
+];
+
+/// Whose files are judged.
+const ROOMS: [&str; 2] = ["services/plan/src", "services/aether/src"];
+
+/// How a look at the host is written.
+const LOOKS: [&str; 10] = [
+    "fs::",
+    ".exists()",
+    ".is_file()",
+    ".is_dir()",
+    ".canonicalize()",
+    ".read_link()",
+    ".symlink_metadata()",
+    ".metadata()",
+    ".read_dir()",
+    "Command::new",
+];
+
+pub(super) fn check() -> Result<()> {
+    let mut broken = Vec::new();
+    for file in super::files()? {
+        if ROOMS.iter().any(|room| file.starts_with(room)) && !is_test(&file) {
+            let text = fs::read_to_string(workspace::root().join(&file))?;
+            broken.extend(judge(&file, &text));
+        }
+    }
+    for (door, _) in DOORS {
+        if !workspace::root().join(door).is_file() {
+            broken.push(format!("{door}: named as a door, and is not there"));
+        }
+    }
+    if broken.is_empty() {
+        return Ok(());
+    }
+    bail!("{}", broken.join("\n"))
+}
+
+fn is_test(file: &Path) -> bool {
+    file.components()
+        .any(|part| part.as_os_str() == "tests" || part.as_os_str() == "tests.rs")
+}
+
+fn judge(file: &Path, text: &str) -> Vec<String> {
+    if DOORS.iter().any(|(door, _)| Path::new(door) == file) {
+        return Vec::new();
+    }
+    // Tests stand at the end.
+    let code = text.split("#[cfg(test)]\nmod tests").next().unwrap_or(text);
+    let mut broken = Vec::new();
+    for (number, line) in code.lines().enumerate() {
+        let comment = line.trim_start().starts_with("//");
+        if !comment && LOOKS.iter().any(|look| line.contains(look)) {
+            broken.push(format!(
+                "{}:{}: looks at the host past the modules that note it",
+                file.display(),
+                number + 1
+            ));
+        }
+    }
+    broken
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn looks_are_found_outside_of_doors_and_tests() {
+        let text =
+            "fn a() { path.exists(); }\n// path.exists()\n#[cfg(test)]\nmod tests { std::fs::x }\n";
+        let plan = |name: &str| format!("services/plan/src/{name}");
+        assert_eq!(judge(Path::new(&plan("lints.rs")), text).len(), 1);
+        assert!(judge(Path::new(&plan("host.rs")), text).is_empty());
+        assert!(is_test(Path::new(&plan("config/tests.rs"))));
+    }
+}
