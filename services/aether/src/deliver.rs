@@ -106,7 +106,7 @@ pub(crate) async fn deliver(
             return Ok(Delivery::Lost(finals.chain(scripts).collect()));
         }
     };
-    tokio::task::block_in_place(|| put_in_place(&staging, &trees, &pending, umask))
+    tokio::task::block_in_place(|| put_in_place(&cache, &staging, &trees, &pending, umask))
         .map_err(|error| cannot_write(&context.workspace, &error))?;
     Ok(Delivery::Done {
         outputs,
@@ -117,6 +117,7 @@ pub(crate) async fn deliver(
 
 /// What a program looks for is there before the program is.
 fn put_in_place(
+    cache: &StatCache,
     staging: &Staging,
     trees: &[OutDir],
     files: &[Final],
@@ -127,7 +128,8 @@ fn put_in_place(
         index = tree.put_in_place(staging, index, umask)?;
     }
     for (index, file) in (index..).zip(files) {
-        staging.put(index, file.content.mode(umask), &file.path)?;
+        let staged = staging.put(index, file.content.mode(umask), &file.path)?;
+        cache.wrote(&file.path, &staged);
     }
     Ok(())
 }
@@ -203,5 +205,5 @@ pub(crate) fn is_in_place(cache: &StatCache, path: &Path, content: Content, umas
         && metadata.permissions().mode() & 0o777 == content.mode(umask)
         && cache
             .digest(path)
-            .is_ok_and(|(digest, _)| digest == content.digest)
+            .is_ok_and(|found| found.digest == content.digest)
 }

@@ -81,7 +81,7 @@ fn in_parallel(
             let Some((_, path)) = files.get(index) else {
                 return Ok(done);
             };
-            done.push((index, cache.digest(path)?.0));
+            done.push((index, cache.digest(path)?.digest));
         }
     };
     let mut all = std::thread::scope(|scope| {

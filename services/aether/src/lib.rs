@@ -51,6 +51,7 @@ mod slots;
 mod sources;
 mod spec;
 mod staging;
+mod stamps;
 mod statcache;
 #[cfg(test)]
 mod tests;

@@ -172,9 +172,10 @@ impl Eye<'_> {
             return Ok(Observed::Special);
         }
         match present(self.cache.digest(path))? {
-            Some((digest, stamp)) => {
-                self.stamped(&stamp);
-                Ok(Observed::Content(digest))
+            Some(found) => {
+                self.stamped(&found.stamp);
+                self.newest_ns = self.newest_ns.max(found.newest_ns);
+                Ok(Observed::Content(found.digest))
             }
             None => Ok(Observed::Absent),
         }
@@ -239,12 +240,11 @@ impl Eye<'_> {
     }
 
     fn described(&mut self, metadata: &fs::Metadata) -> Observed {
-        use std::os::unix::fs::PermissionsExt;
         if metadata.is_file() {
             self.stamped(&Stamp::of(metadata));
             return Observed::File {
                 size: metadata.len(),
-                executable: metadata.permissions().mode() & 0o100 != 0,
+                executable: is_executable(metadata),
             };
         }
         if metadata.is_dir() {
@@ -306,18 +306,20 @@ impl Eye<'_> {
                 // The link's own text does not show that what it leads to changed.
                 match permitted(self.content(&path))? {
                     Some(Observed::Content(digest)) => {
-                        entries.push((format!("{prefix} ->"), Below::File(digest, false)));
+                        let executable =
+                            fs::metadata(&path).is_ok_and(|found| is_executable(&found));
+                        entries.push((format!("{prefix} ->"), Below::File(digest, executable)));
                     }
                     Some(_) => {}
                     None => entries.push((format!("{prefix} ->"), Below::Special)),
                 }
             } else if kind.is_file() {
-                use std::os::unix::fs::PermissionsExt;
                 // A file that went between the listing and now counts as never there.
                 match permitted(present(self.cache.digest(&path)))? {
-                    Some(Some((digest, stamp))) => {
-                        self.newest_ns = self.newest_ns.max(stamp.newest_ns());
-                        let executable = entry.metadata()?.permissions().mode() & 0o100 != 0;
+                    Some(Some(found)) => {
+                        self.newest_ns = self.newest_ns.max(found.newest_ns);
+                        let digest = found.digest;
+                        let executable = is_executable(&entry.metadata()?);
                         entries.push((prefix.clone(), Below::File(digest, executable)));
                     }
                     Some(None) => {}
@@ -341,6 +343,13 @@ impl Eye<'_> {
             .any(|hidden| Path::new(hidden.as_str()) == relative)
             || relative == Path::new(".git")
     }
+}
+
+/// Whether an action, which runs as this user, may execute a file.
+fn is_executable(metadata: &fs::Metadata) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    let by_root = rustix::process::geteuid().is_root();
+    readset::is_executable(metadata.permissions().mode(), by_root)
 }
 
 /// Whether a path leads to nothing, be it for a link that leads to itself or for a name that is

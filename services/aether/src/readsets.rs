@@ -79,8 +79,16 @@ fn add_named(set: &mut ReadSet, root: Root<'_>, path: &str, kind: ReadKind) {
 /// Adds what an action was seen to look at.
 pub(crate) fn add_trace(set: &mut ReadSet, trace: &Trace) {
     let sights = trace.sights.iter().map(|sight| &sight.read);
-    set.reads
-        .extend(sights.filter(|read| !is_known(read)).cloned());
+    for read in sights.filter(|read| !is_known(read)) {
+        set.reads.push(read.clone());
+        // What is opened may be opened to be run, and what can't be run is looked at all the same.
+        if read.kind == ReadKind::Content && !matches!(read.place, ReadPlace::Given(_)) {
+            set.reads.push(Read {
+                place: read.place.clone(),
+                kind: ReadKind::Metadata,
+            });
+        }
+    }
     *set = std::mem::take(set).canonical();
 }
 

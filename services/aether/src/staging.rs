@@ -14,6 +14,7 @@ use vx_core::{Digest, RelPath, Store};
 use crate::blobs;
 use crate::deliver::cannot_write;
 use crate::report;
+use crate::stamps::Stamp;
 
 /// One file to be delivered.
 #[derive(Clone, Copy, Debug)]
@@ -158,11 +159,12 @@ impl Staging {
         })
     }
 
-    /// Moves a staged file to its place, where it replaces what is there.
+    /// Moves a staged file to its place, where it replaces what is there. Gives its stamp before
+    /// that, while nobody else could have it open.
     ///
     /// # Errors
     /// When the file system refuses.
-    pub(crate) fn put(&self, index: usize, mode: u32, to: &Path) -> io::Result<()> {
+    pub(crate) fn put(&self, index: usize, mode: u32, to: &Path) -> io::Result<Stamp> {
         let staged = self.file(index);
         fs::set_permissions(&staged, fs::Permissions::from_mode(mode))?;
         // People and scripts look at a program's time to see whether it is new.
@@ -171,7 +173,9 @@ impl Staging {
         if let Some(parent) = to.parent() {
             fs::create_dir_all(parent)?;
         }
-        fs::rename(&staged, to)
+        let stamp = Stamp::of(&fs::symlink_metadata(&staged)?);
+        fs::rename(&staged, to)?;
+        Ok(stamp)
     }
 }
 

@@ -1,93 +1,49 @@
 //! Digests of host files, free for files that did not change.
 //!
-//! A digest is remembered with the file's stamp (device, inode, size, both times). It is only
-//! remembered when the file's times lie safely in the past: a file written in the same tick
-//! as it was read could be written again without its stamp showing it. A change time can't be
-//! set by a program, so restored modification times do not deceive it.
+//! A digest is remembered with the file's stamp (device, inode, size, mode, both times), and only
+//! where that stamp will show the next change ([`crate::stamps`]). A change time can't be set by a
+//! program, so restored modification times do not deceive it. What can't be remembered is hashed
+//! again each time.
 
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 use vx_core::{Digest, Hasher};
 
-/// How old a file's change must be before its stamp is trusted, in nanoseconds. File systems
-/// here stamp with at best a jiffy (10 ms at 100 Hz); some network ones with more.
-const SETTLED_NS: i128 = 50_000_000;
-
-/// How far a file's stamp may be ahead of the clock that is read: files are stamped by a finer one.
-const AHEAD_NS: i128 = 1_000_000_000;
+pub(crate) use crate::stamps::{Stamp, coarse_now_ns, until_after};
+use crate::stamps::{Witness, shows_the_next_change};
 
 /// The most files remembered; past it the cache starts over, which costs time alone.
 const MAX_ENTRIES: usize = 400_000;
 
 /// The persisted layout; another version is ignored.
-const VERSION: u32 = 1;
-
-/// What tells one state of a file from another.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Stamp {
-    device: u64,
-    inode: u64,
-    size: u64,
-    modified_ns: i128,
-    changed_ns: i128,
-}
-
-impl Stamp {
-    /// The stamp that metadata shows.
-    pub(crate) fn of(metadata: &std::fs::Metadata) -> Self {
-        Self {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-            size: metadata.size(),
-            modified_ns: nanoseconds(metadata.mtime(), metadata.mtime_nsec()),
-            changed_ns: nanoseconds(metadata.ctime(), metadata.ctime_nsec()),
-        }
-    }
-
-    /// The later of both times as they are, in nanoseconds since the epoch.
-    pub(crate) fn later_ns(&self) -> i128 {
-        self.modified_ns.max(self.changed_ns)
-    }
-
-    /// When the file was changed last, as far as its times tell, in nanoseconds since the epoch.
-    ///
-    /// A time of modification that is yet to come says nothing of that: an archive brought it.
-    pub(crate) fn newest_ns(&self) -> i128 {
-        if self.modified_ns > coarse_now_ns() + AHEAD_NS {
-            return self.changed_ns;
-        }
-        self.later_ns()
-    }
-
-    /// When the file, or anything about it, was changed last: programs can't set this time.
-    pub(crate) fn changed_ns(&self) -> i128 {
-        self.changed_ns
-    }
-}
-
-fn nanoseconds(seconds: i64, nanoseconds: i64) -> i128 {
-    i128::from(seconds) * 1_000_000_000 + i128::from(nanoseconds)
-}
-
-/// The time by the clock that file systems stamp with, in nanoseconds since the epoch: never
-/// later than the stamp of anything written from now on.
-pub(crate) fn coarse_now_ns() -> i128 {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::RealtimeCoarse);
-    nanoseconds(time.tv_sec, time.tv_nsec)
-}
+const VERSION: u32 = 2;
 
 /// Digests by path and stamp; shared by all builds.
 #[derive(Default)]
 pub(crate) struct StatCache {
     entries: Mutex<HashMap<PathBuf, (Stamp, Digest)>>,
+    /// What was found where a stamp could not be believed, the last time.
+    unproven: Mutex<HashMap<PathBuf, (Stamp, Digest)>>,
+    /// Files that vx wrote itself, as they were then.
+    own: Mutex<HashMap<PathBuf, Stamp>>,
     dirty: AtomicBool,
+}
+
+/// A file's content.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Digested {
+    /// What is in it.
+    pub(crate) digest: Digest,
+    /// The stamp it had throughout.
+    pub(crate) stamp: Stamp,
+    /// The latest moment at which it can have been changed last, in nanoseconds since the epoch.
+    pub(crate) newest_ns: i128,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -105,7 +61,7 @@ impl StatCache {
             .unwrap_or_default();
         Self {
             entries: Mutex::new(entries),
-            dirty: AtomicBool::new(false),
+            ..Self::default()
         }
     }
 
@@ -116,7 +72,7 @@ impl StatCache {
         }
         let persisted = Persisted {
             version: VERSION,
-            entries: self.lock().clone(),
+            entries: lock(&self.entries).clone(),
         };
         let body = postcard::to_stdvec(&persisted).map_err(io::Error::other)?;
         let mut bytes = Digest::of(&body).as_bytes().to_vec();
@@ -127,30 +83,61 @@ impl StatCache {
     /// The digest of a regular file's content and the stamp it had throughout.
     ///
     /// Follows links. Never opens anything but regular files, as a FIFO would block.
-    pub(crate) fn digest(&self, path: &Path) -> io::Result<(Digest, Stamp)> {
+    pub(crate) fn digest(&self, path: &Path) -> io::Result<Digested> {
         let stamp = regular_stamp(path)?;
-        if let Some((known, digest)) = self.lock().get(path)
+        if let Some((known, digest)) = lock(&self.entries).get(path)
             && *known == stamp
         {
-            return Ok((*digest, stamp));
+            return Ok(Digested {
+                digest: *digest,
+                stamp,
+                newest_ns: stamp.newest_ns(),
+            });
         }
-        let (digest, stamp) = hash_file(path)?;
-        if coarse_now_ns() - stamp.newest_ns() > SETTLED_NS {
-            let mut entries = self.lock();
-            if entries.len() >= MAX_ENTRIES {
-                entries.clear();
-            }
-            entries.insert(path.to_owned(), (stamp, digest));
+        let (digest, stamp, witness) = hash_file(path)?;
+        let own = lock(&self.own).get(path) == Some(&stamp);
+        let before = lock(&self.unproven).remove(path);
+        if shows_the_next_change(&stamp, &witness, own) {
+            put(&self.entries, path, (stamp, digest));
             self.dirty.store(true, Ordering::Relaxed);
+        } else {
+            put(&self.unproven, path, (stamp, digest));
         }
-        Ok((digest, stamp))
+        // Other content under the same stamp came through a mapping, nobody knows when.
+        let unseen = before.is_some_and(|(same, other)| same == stamp && other != digest);
+        let newest_ns = stamp.newest_ns();
+        Ok(Digested {
+            digest,
+            stamp,
+            newest_ns: if unseen {
+                newest_ns.max(coarse_now_ns())
+            } else {
+                newest_ns
+            },
+        })
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<PathBuf, (Stamp, Digest)>> {
-        self.entries
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    /// Notes a file that vx wrote and that looked like `staged` before it was moved to `path`, out
+    /// of a place where nobody else had it open: no mapping of it had been written to.
+    pub(crate) fn wrote(&self, path: &Path, staged: &Stamp) {
+        if let Ok(stamp) = regular_stamp(path)
+            && stamp.is_same_but_moved(staged)
+        {
+            put(&self.own, path, stamp);
+        }
     }
+}
+
+fn lock<T>(table: &Mutex<T>) -> MutexGuard<'_, T> {
+    table.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn put<T>(table: &Mutex<HashMap<PathBuf, T>>, path: &Path, value: T) {
+    let mut table = lock(table);
+    if table.len() >= MAX_ENTRIES {
+        table.clear();
+    }
+    table.insert(path.to_owned(), value);
 }
 
 fn unseal(bytes: &[u8]) -> Option<HashMap<PathBuf, (Stamp, Digest)>> {
@@ -175,14 +162,16 @@ fn regular_stamp(path: &Path) -> io::Result<Stamp> {
 }
 
 /// Hashes until the stamp is the same before and after, so that digest and stamp belong
-/// together.
-fn hash_file(path: &Path) -> io::Result<(Digest, Stamp)> {
+/// together. Also gives what was known of the file before it was read.
+fn hash_file(path: &Path) -> io::Result<(Digest, Stamp, Witness)> {
     const TRIES: usize = 8;
     for _ in 0..TRIES {
         let before = regular_stamp(path)?;
         let mut file = File::open(path)?;
+        // What changes from here on gives another stamp, or is waiting to be written back now.
+        let mut witness = Witness::of(&file);
         let mut hasher = Hasher::new();
-        let mut buffer = vec![0; (before.size as usize).clamp(4096, 1 << 20)];
+        let mut buffer = vec![0; (before.size() as usize).clamp(4096, 1 << 20)];
         loop {
             let count = file.read(&mut buffer)?;
             if count == 0 {
@@ -192,28 +181,13 @@ fn hash_file(path: &Path) -> io::Result<(Digest, Stamp)> {
         }
         let after = Stamp::of(&file.metadata()?);
         if after == before {
-            return Ok((hasher.finish().digest, after));
+            witness.is_seen_in(&file);
+            return Ok((hasher.finish().digest, after, witness));
         }
     }
     Err(io::Error::other(
         "the file changes faster than it can be read",
     ))
-}
-
-/// Waits for the clock that files are stamped with to pass a stamp: only a run that starts
-/// after it can tell that the file did not change under it. A stamp far in the future (the
-/// clock was set back) is not waited for.
-pub(crate) async fn until_after(stamp_ns: i128) {
-    const FURTHEST_NS: i128 = 1_000_000_000;
-    loop {
-        let ahead_ns = stamp_ns - coarse_now_ns();
-        if !(0..FURTHEST_NS).contains(&ahead_ns) {
-            return;
-        }
-        // The clock itself is what is waited for; it goes on by a tick at a time.
-        let wait = u64::try_from(ahead_ns).unwrap_or(0) + 1_000_000;
-        tokio::time::sleep(std::time::Duration::from_nanos(wait)).await;
-    }
 }
 
 #[cfg(test)]
@@ -227,7 +201,7 @@ mod tests {
         let cache = StatCache::default();
         std::fs::write(&path, "one").unwrap();
         let time = std::fs::metadata(&path).unwrap().modified().unwrap();
-        let (first, _) = cache.digest(&path).unwrap();
+        let first = cache.digest(&path).unwrap().digest;
         std::fs::write(&path, "two").unwrap();
         File::options()
             .write(true)
@@ -235,7 +209,7 @@ mod tests {
             .unwrap()
             .set_modified(time)
             .unwrap();
-        let (second, _) = cache.digest(&path).unwrap();
+        let second = cache.digest(&path).unwrap().digest;
         assert_ne!(first, second);
         assert_eq!(second, Digest::of(b"two"));
     }
@@ -249,8 +223,9 @@ mod tests {
         let file = File::options().write(true).open(&path).unwrap();
         file.set_modified(far).unwrap();
         let stamp = Stamp::of(&std::fs::metadata(&path).unwrap());
-        assert!(stamp.newest_ns() <= coarse_now_ns() + AHEAD_NS);
-        assert!(stamp.later_ns() > coarse_now_ns() + AHEAD_NS);
+        let second = 1_000_000_000;
+        assert!(stamp.newest_ns() <= coarse_now_ns() + second);
+        assert!(stamp.later_ns() > coarse_now_ns() + second);
         assert_eq!(stamp.newest_ns(), stamp.changed_ns());
     }
 
@@ -268,9 +243,12 @@ mod tests {
         cache.digest(Path::new("/proc/self/exe")).unwrap();
         cache.dirty.store(true, Ordering::Relaxed);
         cache.save(&path).unwrap();
-        assert_eq!(StatCache::load(&path).lock().len(), cache.lock().len());
+        assert_eq!(
+            lock(&StatCache::load(&path).entries).len(),
+            lock(&cache.entries).len()
+        );
         let bytes = std::fs::read(&path).unwrap();
         std::fs::write(&path, &bytes[..bytes.len() - 1]).unwrap();
-        assert_eq!(StatCache::load(&path).lock().len(), 0);
+        assert_eq!(lock(&StatCache::load(&path).entries).len(), 0);
     }
 }

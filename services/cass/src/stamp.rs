@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::fs::Stat;
 use serde::{Deserialize, Serialize};
+use vx_core::stamp::step_ns;
 
 /// The coarsest tick of a file system's clock that is allowed for; the kernel's is 10 ms at
 /// most.
@@ -97,8 +98,12 @@ fn settled(stamp: &Stamp, now: SystemTime) -> bool {
     let Ok(seconds) = u64::try_from(stamp.changed.0) else {
         return false;
     };
-    let changed = UNIX_EPOCH + Duration::new(seconds, stamp.changed.1);
-    now.duration_since(changed).is_ok_and(|age| age > TICK)
+    let changed = Duration::new(seconds, stamp.changed.1);
+    // A store on a file system with whole seconds has to wait for the next one.
+    let step = step_ns(i128::try_from(changed.as_nanos()).unwrap_or(0));
+    let step = Duration::from_nanos(u64::try_from(step).unwrap_or(u64::MAX));
+    now.duration_since(UNIX_EPOCH + changed)
+        .is_ok_and(|age| age > step + TICK)
 }
 
 #[cfg(test)]
@@ -114,7 +119,14 @@ mod tests {
             UNIX_EPOCH + Duration::new(stamp.changed.0.try_into().unwrap(), stamp.changed.1);
         assert!(!settled(&stamp, changed));
         assert!(!settled(&stamp, changed - Duration::from_secs(5)));
-        assert!(settled(&stamp, changed + 2 * TICK));
+        assert!(settled(&stamp, changed + Duration::from_secs(3)));
+        let whole = Stamp {
+            changed: (1_700_000_001, 0),
+            ..stamp
+        };
+        let changed = UNIX_EPOCH + Duration::from_secs(1_700_000_001);
+        assert!(!settled(&whole, changed + 2 * TICK));
+        assert!(settled(&whole, changed + Duration::from_secs(1) + 2 * TICK));
     }
 
     #[test]

@@ -13,6 +13,7 @@ pub mod readset;
 pub mod result;
 pub mod service;
 pub mod size;
+pub mod stamp;
 pub mod tree;
 
 pub use action::{

@@ -118,7 +118,7 @@ pub enum Observed {
     File {
         /// Its length in bytes.
         size: u64,
-        /// Whether its owner may execute it.
+        /// Whether whoever looks may execute it.
         executable: bool,
     },
     /// A link to here.
@@ -197,6 +197,13 @@ pub const MAX_CHANGED: usize = 10_000;
 pub fn listing(mut names: Vec<(String, bool)>) -> Observed {
     names.sort();
     Observed::Listing(Digest::of_value("vx listing 1", &names))
+}
+
+/// Whether a file of this mode that belongs to whoever looks can be executed: for root, any bit is
+/// enough.
+#[must_use]
+pub fn is_executable(mode: u32, by_root: bool) -> bool {
+    mode & if by_root { 0o111 } else { 0o100 } != 0
 }
 
 /// The most things a trace holds; an action that looks at more has no key.

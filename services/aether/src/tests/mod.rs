@@ -3,3 +3,4 @@
 mod plans;
 mod scheduling;
 mod stage;
+mod statcache;

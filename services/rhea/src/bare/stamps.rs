@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
+use vx_core::stamp::{LONGEST_STEP_NS, latest_ns};
 
 /// A state of one file, link or directory. A change time can't be set by a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,26 +67,33 @@ impl Stamps {
         self.0.iter().map(|(_, stamp)| stamp.size).sum()
     }
 
-    fn newest(&self) -> (i64, i64) {
+    /// The latest moment at which any of them can have been changed, in nanoseconds.
+    fn newest_ns(&self) -> i128 {
         let changed = self.0.iter().map(|(_, stamp)| stamp.changed);
-        changed.max().unwrap_or_default()
+        let latest = changed.map(|(seconds, rest)| latest_ns(nanoseconds(seconds, rest)));
+        latest.max().unwrap_or_default()
     }
 
     /// Waits until the clock that files are stamped with is past these: what is changed from
     /// then on has another stamp.
     pub(super) async fn settle(&self) {
-        let newest = self.newest();
+        /// One further in the future is of a clock that was set back.
+        const FURTHEST_NS: i128 = LONGEST_STEP_NS + 1_000_000_000;
+        let newest_ns = self.newest_ns();
         loop {
             let now = clock_gettime(ClockId::RealtimeCoarse);
-            let now = (now.tv_sec, now.tv_nsec);
-            // One far in the future is of a clock that was set back.
-            if now > newest || newest.0 > now.0 + 1 {
+            let ahead_ns = newest_ns - nanoseconds(now.tv_sec, now.tv_nsec);
+            if !(0..=FURTHEST_NS).contains(&ahead_ns) {
                 return;
             }
             // The clock itself is what is waited for; it goes on by a tick at a time.
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     }
+}
+
+fn nanoseconds(seconds: i64, rest: i64) -> i128 {
+    i128::from(seconds) * 1_000_000_000 + i128::from(rest)
 }
 
 #[cfg(test)]

@@ -13,7 +13,8 @@ use std::path::Path;
 use rustix::fs::{AtFlags, CWD};
 use rustix::time::{ClockId, clock_gettime};
 use vx_core::places::{self, below};
-use vx_core::readset::{MAX_CHANGED, Observed, ReadKind, ReadPlace, Seen, listing};
+use vx_core::readset::{MAX_CHANGED, Observed, ReadKind, ReadPlace, Seen, is_executable, listing};
+use vx_core::stamp::latest_ns;
 
 use super::note::look;
 use super::notes::{Intent, Notes};
@@ -74,7 +75,7 @@ impl Changes {
 
     /// Whether a file of this stamp was changed since the action started.
     pub(super) fn is_since_start(&self, newest_ns: i64) -> bool {
-        newest_ns >= self.started_ns
+        latest_ns(newest_ns.into()) >= self.started_ns.into()
     }
 
     /// Whether the action changed what is there.
@@ -360,7 +361,10 @@ fn described(found: &Metadata) -> Observed {
     if found.is_file() {
         return Observed::File {
             size: found.len(),
-            executable: found.permissions().mode() & 0o100 != 0,
+            executable: is_executable(
+                found.permissions().mode(),
+                rustix::process::geteuid().is_root(),
+            ),
         };
     }
     if found.is_dir() {
