@@ -123,7 +123,9 @@ fn is_settled(kind: ReadKind, seen: Seen, now: Seen, started_ns: i64) -> bool {
             newest_ns
         }
     };
-    seen == now && newest_ns < started_ns - SETTLED_NS
+    // A coarse clock's time stands for all of its step.
+    let latest_ns = vx_core::stamp::latest_ns(i128::from(newest_ns));
+    seen == now && latest_ns < i128::from(started_ns - SETTLED_NS)
 }
 
 fn now_ns() -> i64 {
