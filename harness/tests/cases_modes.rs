@@ -6,7 +6,8 @@ use std::os::unix::fs::PermissionsExt;
 use vx_harness::{Env, Project};
 
 fn mode(project: &Project, path: &str, mode: u32) {
-    fs::set_permissions(project.join(path), fs::Permissions::from_mode(mode)).unwrap();
+    fs::set_permissions(project.join(path), fs::Permissions::from_mode(mode))
+        .expect("the project is ours");
 }
 
 /// A program that says what its build script was told, which is by `gen.sh` where it can be run.

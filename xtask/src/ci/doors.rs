@@ -27,6 +27,10 @@ const DOORS: &[(&str, &str)] = &[
         "digests files for observations",
     ),
     (
+        "services/aether/src/stamps.rs",
+        "whether the stamp of a file that is being digested can be believed",
+    ),
+    (
         "services/aether/src/sight.rs",
         "says which observations an action can make",
     ),

@@ -1,0 +1,172 @@
+use vx_core::readset::ReadPlace;
+
+use super::*;
+use crate::guard::trace::changes::now_ns;
+
+fn notes(root: &Path, layered: bool) -> Notes {
+    Notes::new(Scope {
+        checkout: Some(root.to_str().unwrap().to_owned()),
+        toolchain: Some(vx_core::places::TOOLCHAIN.to_owned()),
+        writes: if layered {
+            Writes::ToLayer
+        } else {
+            Writes::Refused
+        },
+        own: vec![format!("{}/target", root.display())],
+        host: Reach::These(vec!["/usr".to_owned()]),
+        given: None,
+        watched: Vec::new(),
+    })
+}
+
+fn kinds(notes: &mut Notes) -> Vec<(String, ReadKind)> {
+    let trace = notes.take();
+    let name = |place: &ReadPlace| match place {
+        ReadPlace::Checkout(path) | ReadPlace::CargoHome(path) | ReadPlace::Toolchain(path) => {
+            path.as_str().to_owned()
+        }
+        ReadPlace::Host(path) | ReadPlace::Given(path) => path.clone(),
+    };
+    let kinds = trace.sights.iter();
+    kinds
+        .map(|sight| (name(&sight.read.place), sight.read.kind))
+        .collect()
+}
+
+fn expected(list: &[(&str, ReadKind)]) -> Vec<(String, ReadKind)> {
+    list.iter()
+        .map(|(path, kind)| ((*path).to_owned(), *kind))
+        .collect()
+}
+
+#[test]
+fn what_leads_out_is_noted_and_nothing_else() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path();
+    std::fs::write(root.join("a"), "1").unwrap();
+    let path = |name: &str| format!("{}/{name}", root.display());
+    let mut notes = notes(root, false);
+    notes.note(&path("a"), Intent::Open(libc::O_RDONLY));
+    notes.note(&path("no"), Intent::Open(libc::O_RDONLY));
+    notes.note(&path("target/x"), Intent::Open(libc::O_RDONLY));
+    notes.note("/tmp-of-its-own", Intent::Look);
+    notes.note("/usr/none", Intent::LookAtLink);
+    notes.note(root.to_str().unwrap(), Intent::List);
+    assert_eq!(
+        kinds(&mut notes),
+        expected(&[
+            ("", ReadKind::Listing),
+            ("a", ReadKind::Content),
+            ("no", ReadKind::Metadata),
+            ("/usr/none", ReadKind::Link),
+        ])
+    );
+}
+
+#[test]
+fn what_the_action_makes_is_its_own() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path();
+    std::fs::write(root.join("old"), "1").unwrap();
+    let path = |name: &str| format!("{}/{name}", root.display());
+    let mut notes = notes(root, true);
+    let create = libc::O_WRONLY | libc::O_CREAT | libc::O_TRUNC;
+    notes.note(&path("new"), Intent::Open(create));
+    std::fs::write(root.join("new"), "2").unwrap();
+    notes.note(&path("new"), Intent::Open(libc::O_RDONLY));
+    notes.note(&path("made"), Intent::Alter);
+    std::fs::create_dir(root.join("made")).unwrap();
+    notes.note(&path("made/x"), Intent::Look);
+    notes.note(&path("old"), Intent::Alter);
+    std::fs::remove_file(root.join("old")).unwrap();
+    notes.note(&path("old"), Intent::Look);
+    assert_eq!(notes.wrote(), ["new"]);
+    assert_eq!(
+        kinds(&mut notes),
+        expected(&[
+            ("made", ReadKind::Link),
+            ("new", ReadKind::Metadata),
+            ("old", ReadKind::Content),
+            ("old", ReadKind::Link),
+        ])
+    );
+}
+
+#[test]
+fn what_is_another_thing_the_second_time_is_told() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path();
+    for place in ["one", "two"] {
+        std::fs::create_dir(root.join(place)).unwrap();
+        let path = root.join(place).join("a");
+        std::fs::write(&path, place).unwrap();
+        until_after(path.to_str().unwrap());
+    }
+    std::fs::create_dir(root.join("empty")).unwrap();
+    let read = |notes: &mut Notes| {
+        let path = format!("{}/here/a", root.display());
+        notes.note(&path, Intent::Open(libc::O_RDONLY));
+    };
+    let put = |name: &str| std::fs::rename(root.join(name), root.join("here")).unwrap();
+    let take = |name: &str| std::fs::rename(root.join("here"), root.join(name)).unwrap();
+    put("one");
+    for (other, unsteady) in [("one", false), ("two", true), ("empty", true)] {
+        let mut notes = notes(root, false);
+        read(&mut notes);
+        take("one");
+        put(other);
+        read(&mut notes);
+        take(other);
+        put("one");
+        assert_eq!(notes.take().unsteady.is_some(), unsteady, "{other}");
+    }
+    let mut layered = notes(root, true);
+    read(&mut layered);
+    std::fs::write(root.join("here/a"), "its own").unwrap();
+    read(&mut layered);
+    assert_eq!(layered.take().unsteady, None);
+}
+
+/// Until files that are written from now on are newer than this one.
+fn until_after(path: &str) {
+    let Seen::File { newest_ns } = look(path, AtFlags::empty()) else {
+        panic!("{path} is a file");
+    };
+    while now_ns() <= newest_ns {
+        std::hint::spin_loop();
+    }
+}
+
+#[test]
+fn what_parents_depend_on_is_noted() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = std::fs::canonicalize(directory.path()).unwrap();
+    for path in ["a", "b/src", "c/src"] {
+        std::fs::create_dir_all(root.join(path)).unwrap();
+    }
+    std::os::unix::fs::symlink("../b/src", root.join("a/src")).unwrap();
+    let mut notes = notes(&root, false);
+    let asked = format!("{}/a/src/../x", root.display());
+    let Resolved::Path(path) = notes.straighten(asked) else {
+        panic!("it is there");
+    };
+    notes.note(&path, Intent::Open(libc::O_RDONLY));
+    let kinds = kinds(&mut notes);
+    assert!(kinds.contains(&("a/src".to_owned(), ReadKind::Link)));
+    assert!(kinds.contains(&("b/x".to_owned(), ReadKind::Metadata)));
+}
+
+#[test]
+fn links_the_action_made_are_followed() {
+    let directory = tempfile::tempdir().unwrap();
+    let inside = tempfile::tempdir().unwrap();
+    let root = std::fs::canonicalize(directory.path()).unwrap();
+    std::fs::write(root.join("a"), "1").unwrap();
+    let link = inside.path().join("link");
+    std::os::unix::fs::symlink(&root, &link).unwrap();
+    let mut notes = notes(&root, false);
+    notes.links_to(root.to_str().unwrap().as_bytes());
+    let through = link.join("a");
+    notes.note(through.to_str().unwrap(), Intent::Open(libc::O_RDONLY));
+    assert!(kinds(&mut notes).contains(&("a".to_owned(), ReadKind::Content)));
+}
