@@ -92,26 +92,52 @@ pub(super) fn bound_processes() {
     let _ = std::fs::write("/proc/sys/user/max_user_namespaces", "0");
 }
 
-/// Gives up every capability for good.
-pub(super) fn drop_privileges() -> Result<(), Fault> {
+/// What an action keeps of a namespace's capabilities.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Rights {
+    /// Nothing.
+    None,
+    /// What its files' owner may, over files that are root's though the action is not.
+    OverRootsFiles,
+}
+
+impl Rights {
+    fn capabilities(self) -> CapabilitySet {
+        match self {
+            Self::None => CapabilitySet::empty(),
+            Self::OverRootsFiles => CapabilitySet::DAC_OVERRIDE | CapabilitySet::FOWNER,
+        }
+    }
+}
+
+/// Gives up every other capability for good.
+pub(super) fn drop_privileges(rights: Rights) -> Result<(), Fault> {
+    let kept = rights.capabilities();
     // The kernel answers EINVAL for the first number that is no capability.
-    for capability in 0.. {
+    for capability in 0..u64::BITS {
+        if kept.bits() & (1 << capability) != 0 {
+            continue;
+        }
         // SAFETY: no pointers.
         if unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) } != 0 {
             break;
         }
     }
     rustix::thread::clear_ambient_capability_set().step("clear ambient capabilities")?;
-    let none = CapabilitySet::empty();
     set_capabilities(
         None,
         CapabilitySets {
-            effective: none,
-            permitted: none,
-            inheritable: none,
+            effective: kept,
+            permitted: kept,
+            inheritable: kept,
         },
     )
     .step("drop capabilities")?;
+    // Programs that are started keep ambient ones alone.
+    for capability in kept.iter() {
+        rustix::thread::configure_capability_in_ambient_set(capability, true)
+            .step("keep rights over files")?;
+    }
     rustix::thread::set_no_new_privs(true).step("forbid new privileges")
 }
 

@@ -4,12 +4,20 @@
 //! Root's may not be root: the kernel lets root's id write its settings whatever namespaces it is
 //! in. So they get an id of nobody's, and what they are shown of the host is mounted with root's
 //! id shifted to it, so that they own what root owns there and nothing else.
+//!
+//! Some filesystems can't shift ids; containers lie on such a one (an overlay). There root's files
+//! stay root's, and an action gets two capabilities over them, which count in its own namespace
+//! alone: to go past their permissions, and to change what only an owner may. What it can write to
+//! at all is up to its mounts, as ever.
 
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::process::{Pid, Signal, WaitOptions, waitpid};
-use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space};
+use rustix::thread::{
+    LinkNameSpaceType, UnshareFlags, capabilities, move_into_link_name_space, set_capabilities,
+    set_keep_capabilities,
+};
 
 use super::fault::{Fault, Step};
 use super::mounts::last_errno;
@@ -24,7 +32,8 @@ const STAND_IN: u32 = 60_700;
 
 /// The ids of root's actions.
 pub(super) struct StandIn {
-    /// The user namespace of the action: [`INSIDE_ID`] is [`STAND_IN`].
+    /// The user namespace of the action: [`INSIDE_ID`] is [`STAND_IN`], and root is root, which
+    /// nobody in there is.
     action: OwnedFd,
     /// One that a mount is shifted by: root's files are [`STAND_IN`]'s.
     shift: OwnedFd,
@@ -35,7 +44,7 @@ pub(super) fn stand_in() -> Result<Option<StandIn>, Fault> {
     if !rustix::process::geteuid().is_root() {
         return Ok(None);
     }
-    let action = match namespace(&format!("{INSIDE_ID} {STAND_IN} 1\n")) {
+    let action = match namespace(&format!("0 0 1\n{INSIDE_ID} {STAND_IN} 1\n")) {
         Ok(action) => action,
         // The root of a user namespace with few ids is an ordinary user outside of it.
         Err(_) if is_root_by_name() => return Ok(None),
@@ -73,17 +82,20 @@ impl StandIn {
     /// Becomes the action's user, in its namespace. Capabilities stay.
     pub(super) fn become_user() -> Result<(), Fault> {
         let id = INSIDE_ID;
+        let own = capabilities(None).step("see capabilities")?;
+        set_keep_capabilities(true).step("keep capabilities")?;
         // SAFETY: no memory is involved but an empty list; the process has one thread.
         let done = unsafe {
             libc::setgroups(0, std::ptr::null()) == 0
                 && libc::setresgid(id, id, id) == 0
                 && libc::setresuid(id, id, id) == 0
         };
-        if done {
-            Ok(())
-        } else {
-            Err(last_errno()).step("become the action's user")
+        if !done {
+            return Err(last_errno()).step("become the action's user");
         }
+        // Those in force went with the user; the right to them did not.
+        set_capabilities(None, own).step("keep capabilities")?;
+        set_keep_capabilities(false).step("keep no more capabilities")
     }
 }
 

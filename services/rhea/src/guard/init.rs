@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, WaitOptions, wait};
 use vx_core::Exit;
 
+use super::confine::Rights;
 use super::control::Control;
 use super::fault::Fault;
 use super::ids::StandIn;
@@ -45,6 +46,10 @@ pub(super) fn run(
 }
 
 fn prepare(root: &RootSpec, entered: Entered, bounds: Bounds) -> Result<(), Fault> {
+    let rights = match &entered.sources {
+        Some(sources) if sources.unshifted => Rights::OverRootsFiles,
+        _ => Rights::None,
+    };
     if entered.as_stand_in {
         StandIn::become_user()?;
     }
@@ -56,7 +61,7 @@ fn prepare(root: &RootSpec, entered: Entered, bounds: Bounds) -> Result<(), Faul
     confine::leave_keyring();
     confine::bound_processes();
     root::seal()?;
-    confine::drop_privileges()?;
+    confine::drop_privileges(rights)?;
     confine::limits(bounds)
 }
 

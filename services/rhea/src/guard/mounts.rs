@@ -70,17 +70,19 @@ fn clone_at(directory: BorrowedFd<'_>, path: &str, access: Access) -> Result<Own
 }
 
 /// Has a cloned tree show ids as a user namespace maps them. Filesystems that can't do that (an
-/// overlay, as containers have it, and most of the network) stay as they are: whoever looks is
-/// then one of the others there.
-pub(super) fn shift_ids(tree: BorrowedFd<'_>, by: BorrowedFd<'_>) {
+/// overlay, as containers have it, and most of the network) stay as they are. Whether all of it
+/// could.
+pub(super) fn shift_ids(tree: BorrowedFd<'_>, by: BorrowedFd<'_>) -> bool {
     let attr = libc::mount_attr {
         userns_fd: u64::from(by.as_raw_fd().unsigned_abs()),
         ..attributes(libc::MOUNT_ATTR_IDMAP)
     };
-    if set_attributes(tree, attr, libc::AT_RECURSIVE).is_err() {
+    let all = set_attributes(tree, attr, libc::AT_RECURSIVE).is_ok();
+    if !all {
         // Something below may be what can't.
         let _ = set_attributes(tree, attr, 0);
     }
+    all
 }
 
 /// Makes what is mounted at a path of the root read-only; what is mounted below it stays as it is.

@@ -3,6 +3,7 @@
 //! Everything of the host's is cloned before anything is mounted, so that what is mounted for
 //! this root is in no clone, wherever on the host its directories lie.
 
+use std::cell::Cell;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
@@ -206,6 +207,8 @@ pub(super) struct Sources {
     checkout: Option<OwnedFd>,
     host_paths: Vec<OwnedFd>,
     binds: Vec<OwnedFd>,
+    /// Whether something of it still belongs to root, though the action is not.
+    pub(super) unshifted: bool,
 }
 
 impl Sources {
@@ -214,10 +217,15 @@ impl Sources {
         spec: &RootSpec,
         shift: Option<BorrowedFd<'_>>,
     ) -> Result<Self, Fault> {
+        let unshifted = Cell::new(false);
         let clone_tree = |path: &str, access: Access| {
             let tree = mounts::clone_tree(path, access)?;
-            if let Some(shift) = shift.filter(|_| access != Access::Device) {
-                shift_ids(tree.as_fd(), shift);
+            if let Some(shift) = shift.filter(|_| access != Access::Device)
+                && !shift_ids(tree.as_fd(), shift)
+                && !places::HOST.contains(&path)
+            {
+                // What everybody may read on a host needs no owner.
+                unshifted.set(true);
             }
             Ok(tree)
         };
@@ -260,6 +268,7 @@ impl Sources {
                 .map(read_only)
                 .collect::<Result<_, _>>()?,
             binds,
+            unshifted: unshifted.get(),
         })
     }
 }
