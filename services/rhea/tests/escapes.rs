@@ -166,8 +166,14 @@ async fn the_checkout_is_the_actions_own() {
         let path = bench.checkout.path().join(path);
         fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
     }
+    // Where there is no git, its part is left out.
+    let _ = std::process::Command::new("git")
+        .args(["init", "--quiet"])
+        .current_dir(bench.checkout.path())
+        .status();
     let mut action = watched(
-        "cat private d/x > /dev/null; echo 2 >> private; chmod 644 private; mv d/x d/y; \
+        "if test -d .git; then git rev-parse --git-dir > /dev/null; fi; \
+         cat private d/x > /dev/null; echo 2 >> private; chmod 644 private; mv d/x d/y; \
          echo new > new; echo kept > /vx/target/out; stat -c %u private new",
         Watch::Everything,
     );

@@ -64,8 +64,9 @@ const ROOT_SIZE: &str = "4m";
 /// Where what can be written in memory lies while the root is built.
 const STORAGE: &str = "vx/storage";
 
-/// What a root's user is told to be when ids could not be shifted: git refuses what is another's.
-const GIT_SETTINGS: (&str, &str) = ("etc/gitconfig", "[safe]\n\tdirectory = *\n");
+/// What git finds at home where ids could not be shifted: it refuses repositories of another user,
+/// and each build of it has its system's settings elsewhere.
+const GIT_SETTINGS: (&str, &str) = ("vx/home/.gitconfig", "[safe]\n\tdirectory = *\n");
 
 /// What of the kernel's only matters to who administers a machine.
 const MASKED: &[&str] = &[
@@ -97,7 +98,7 @@ pub(super) fn build(spec: &RootSpec, entered: Entered, memory: u64) -> Result<()
     for (path, text) in ETC {
         write_file(root.as_fd(), path, text)?;
     }
-    if entered.as_stand_in {
+    if sources.unshifted {
         let (path, text) = GIT_SETTINGS;
         write_file(root.as_fd(), path, text)?;
     }
