@@ -52,7 +52,7 @@ pub struct Settings {
     pub shelf_bytes: u64,
     /// The memory that an action may have.
     pub memory: MemoryBounds,
-    /// What an action may leave on the disk, in bytes; a quarter of what is free if not given.
+    /// What an action may leave on the disk, in bytes; three quarters of what is free if not given.
     pub disk: Option<u64>,
 }
 

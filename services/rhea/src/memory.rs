@@ -96,10 +96,10 @@ impl ActionBounds {
     }
 }
 
-/// What an action may leave on the disk that holds `directory`: a quarter of what is free there
-/// now, in bytes.
+/// What an action may leave on the disk that holds `directory`: three quarters of what is free
+/// there now, in bytes.
 pub(crate) fn disk_of(directory: &Path) -> u64 {
-    free_on(directory).map_or(LEAST_DISK, |free| (free / 4).max(LEAST_DISK))
+    free_on(directory).map_or(LEAST_DISK, |free| (free / 4 * 3).max(LEAST_DISK))
 }
 
 /// What is free for ordinary users on the disk that holds `directory`, in bytes.

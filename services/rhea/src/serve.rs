@@ -51,8 +51,8 @@ pub struct Arguments {
     #[arg(long, value_name = "BYTES", value_parser = parse_size)]
     memory: Option<u64>,
 
-    /// What an action may write into its output directories, such as 20G [default: a quarter of
-    /// what is free; VX_RHEA_DISK].
+    /// What an action may write into its output directories, such as 20G [default: three
+    /// quarters of what is free; VX_RHEA_DISK].
     #[arg(long, value_name = "BYTES", value_parser = parse_size)]
     disk: Option<u64>,
 

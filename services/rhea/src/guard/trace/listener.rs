@@ -59,7 +59,14 @@ fn give(listener: &OwnedFd, id: u64, answer: Answer) -> Result<(), Errno> {
         newfd: 0,
         newfd_flags: (flags & libc::O_CLOEXEC).cast_unsigned(),
     };
-    ask(listener, libc::SECCOMP_IOCTL_NOTIF_ADDFD, &mut opened)
+    match ask(listener, libc::SECCOMP_IOCTL_NOTIF_ADDFD, &mut opened) {
+        // Kernels before 5.14 can't open and answer in one; and a program may have no room left.
+        Err(Errno::INVAL | Errno::MFILE) => {
+            let mut refusal = Answer::Fault(libc::EACCES).of(id);
+            ask(listener, libc::SECCOMP_IOCTL_NOTIF_SEND, &mut refusal)
+        }
+        done => done,
+    }
 }
 
 /// Whether nothing is watched any more.
