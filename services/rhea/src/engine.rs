@@ -24,8 +24,9 @@ use crate::memory::{ActionBounds, MemoryBounds, disk_of, machine};
 use crate::meter::Meter;
 use crate::on_host;
 use crate::packages::Packages;
+use crate::removal::remove;
 use crate::run::run;
-use crate::scratch::{Directory, DirectoryError, remove};
+use crate::scratch::{Directory, DirectoryError};
 use crate::spawner::{Guarded, Spawner};
 
 /// How large unpacked packages may grow by default, in bytes: the sources of some thousand

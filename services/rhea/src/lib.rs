@@ -34,6 +34,7 @@ mod messages;
 mod meter;
 mod on_host;
 mod packages;
+mod removal;
 mod run;
 mod scratch;
 pub mod serve;

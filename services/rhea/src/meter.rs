@@ -86,8 +86,17 @@ impl Charge {
                 gib(self.meter.memory)
             ));
         }
-        let largest = disk > 0 && used.values().all(|one| one.disk <= disk);
+        let most = used.values().all(|one| one.memory <= memory);
+        // What nobody is seen to have written may be anybody's.
+        let largest = used.values().all(|one| one.disk <= disk);
         drop(used);
+        if most && let Some(left) = machine_is_out_of_memory() {
+            return Some(format!(
+                "the machine has {} of memory left, and this action uses the most of all; build \
+                 with fewer at once (-j)",
+                gib(left)
+            ));
+        }
         let free = free_on(&self.meter.directory).filter(|_| largest)?;
         (free < DISK_RESERVE).then(|| {
             format!(
@@ -99,6 +108,20 @@ impl Charge {
             )
         })
     }
+}
+
+/// What memory and swap are left, where that is next to nothing, in bytes. Some memory is in nobody's
+/// figures: what is in flight between processes, what only the kernel has.
+fn machine_is_out_of_memory() -> Option<u64> {
+    /// In parts of a hundred.
+    const NOTHING: u64 = 3;
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let kilobytes = |name: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+        line.trim().split(' ').next()?.parse::<u64>().ok()
+    };
+    let left = kilobytes("MemAvailable:")? + kilobytes("SwapFree:").unwrap_or(0);
+    (left < kilobytes("MemTotal:")? / 100 * NOTHING).then_some(left * 1024)
 }
 
 impl Drop for Charge {

@@ -17,7 +17,7 @@ use vx_core::{Digest, PackageFormat, RelPath, ServiceError, Store};
 
 use crate::fault::{Stop, Tried, lost_task};
 use crate::fetch::{Sharing, Wanted, bring, digest_file, matches};
-use crate::scratch::remove;
+use crate::removal::remove;
 use crate::unpack::unpack;
 
 /// Names a package: its archive and how that is packed.

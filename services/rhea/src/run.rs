@@ -1,5 +1,6 @@
 //! One action, from its inputs to its outputs.
 
+use std::collections::HashSet;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -526,8 +527,12 @@ async fn store_early(
     if format == MessageFormat::Plain {
         return Ok(early);
     }
+    // What a program says is its own choice: each file is taken once.
+    let mut taken = HashSet::new();
     while let Some(notice) = notices.recv().await {
         if notice.emit == "metadata"
+            && taken.len() < NOTICES
+            && taken.insert(notice.path.clone())
             && let Some((stamp, kept)) = collector.early(&notice.path).await?
         {
             early.insert(kept.output.name.clone(), (stamp, kept));

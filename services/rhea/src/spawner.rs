@@ -4,6 +4,7 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command};
 use std::sync::mpsc;
@@ -76,6 +77,8 @@ impl Spawner {
         let (stderr, stderr_write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
         let mut command = Command::new(&self.program);
         command
+            // An action can read it: it is not to tell where this program lies.
+            .arg0("vx-rhea")
             .arg(crate::guard::ARGUMENT)
             .env_clear()
             .current_dir("/")

@@ -67,6 +67,14 @@ const GUARD: &[(&str, &str)] = &[
         "struct rlimit none = { 0, 0 }; EACH(denied(prlimit(it, RLIMIT_NOFILE, &none, 0)))",
     ),
     (
+        "slowing it",
+        "struct { int priority; } none = { 0 }; cpu_set_t one; CPU_ZERO(&one); CPU_SET(0, &one); EACH(denied(setpriority(PRIO_PROCESS, it, 19)) || denied(sched_setaffinity(it, sizeof one, &one)) || denied(sched_setscheduler(it, SCHED_IDLE, (void *)&none)))",
+    ),
+    (
+        "where it lies",
+        "char text[4096] = {0}; read(open(\"/proc/1/cmdline\", O_RDONLY), text, 4095); return strchr(text, '/') != 0;",
+    ),
+    (
         "ending it",
         "int signals[] = { SIGKILL, SIGSTOP, SIGSEGV, SIGTERM, SIGCHLD, SIGHUP }; for (int i = 0; i < 6; i++) kill(1, signals[i]); EACH((tgkill(1, it, SIGKILL), tgkill(1, it, SIGSTOP), 0))",
     ),
@@ -112,7 +120,7 @@ async fn the_guard_is_out_of_reach() {
     for (index, name) in names.enumerate() {
         for watch in [Watch::Everything, Watch::Nothing] {
             // Limits are refused by the one that watches.
-            if watch == Watch::Nothing && name == "limiting it" {
+            if watch == Watch::Nothing && matches!(name, "limiting it" | "slowing it") {
                 continue;
             }
             let mut action = watched("", watch);
@@ -260,6 +268,19 @@ async fn whatever_is_filled_is_the_actions_own() {
             "VX_RHEA_DISK",
         ),
         (
+            "files without a name",
+            "perl -e 'for (1..5) { open(my $f, \">\", \"/vx/target/x\"); unlink \"/vx/target/x\"; \
+               print $f \"a\" x (40 << 20); push @f, $f; } select(undef, undef, undef, 0.1) while 1'"
+                .to_owned(),
+            "vx ended this",
+        ),
+        (
+            "directories as deep as can be",
+            "perl -e 'chdir \"/vx/target\"; for (1..10000) { mkdir \"d\"; chdir \"d\" } exit 1'"
+                .to_owned(),
+            "",
+        ),
+        (
             "several files",
             "for i in 1 2 3; do dd if=/dev/zero bs=1M count=60 status=none of=/vx/target/$i; done"
                 .to_owned(),
@@ -275,6 +296,7 @@ async fn whatever_is_filled_is_the_actions_own() {
         assert!(!outcome.exit.success(), "{what}: {errors}");
         assert!(errors.contains(says), "{what}: {errors}");
         bench.shell("true").await.succeeded();
+        bench.rhea.settle().await;
     }
     user::again_as_ordinary_user("whatever_is_filled_is_the_actions_own");
     user::again_on_overlay("whatever_is_filled_is_the_actions_own");

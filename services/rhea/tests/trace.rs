@@ -305,6 +305,41 @@ const WAYS: &[Way] = &[
         &[(ReadKind::Content, "a")],
     ),
     (
+        "a script that is changed between two runs",
+        "for (int i = 0; i < 2; i++) { int out = open(\"/tmp/s\", O_WRONLY | O_CREAT | O_TRUNC, 0755); const char *text = i ? \"#!/vx/ws/tool\\n\" : \"#!/bin/sh\\n\"; write(out, text, strlen(text)); close(out); int pid = fork(); if (!pid) { execl(\"/tmp/s\", \"s\", 0); _exit(9); } if (ended(pid)) return 1; } return 0;",
+        &[(ReadKind::Content, "tool")],
+    ),
+    (
+        "an interpreter through a link of its own",
+        "symlink(\"/vx/ws\", \"/tmp/way\"); int out = open(\"/tmp/s\", O_WRONLY | O_CREAT, 0755); write(out, \"#!/tmp/way/tool\\n\", 16); close(out); int pid = fork(); if (!pid) { execl(\"/tmp/s\", \"s\", 0); _exit(9); } return ended(pid);",
+        &[(ReadKind::Content, "tool")],
+    ),
+    (
+        "an interpreter whose line goes on strangely",
+        "int out = open(\"/tmp/s\", O_WRONLY | O_CREAT, 0755); write(out, \"#! \\t/vx/ws/tool \\xff\\n\", 18); close(out); int pid = fork(); if (!pid) { execl(\"/tmp/s\", \"s\", 0); _exit(9); } return ended(pid);",
+        &[(ReadKind::Content, "tool")],
+    ),
+    (
+        "a chain of scripts",
+        "char last[32] = \"/vx/ws/tool\"; for (int i = 0; i < 4; i++) { char path[32], text[64]; sprintf(path, \"/tmp/s%d\", i); int out = open(path, O_WRONLY | O_CREAT, 0755); write(out, text, sprintf(text, \"#!%s\\n\", last)); close(out); strcpy(last, path); } int pid = fork(); if (!pid) { execl(last, \"s\", 0); _exit(9); } return ended(pid);",
+        &[(ReadKind::Content, "tool")],
+    ),
+    (
+        "a lease",
+        "return refused(fcntl(open(\"a\", O_RDONLY), F_SETLEASE, F_RDLCK), EINVAL) || refused(fcntl(open(\"a\", O_RDONLY), F_SETLEASE, F_WRLCK), EINVAL) || fcntl(0, F_GETFD) < 0;",
+        &[(ReadKind::Content, "a")],
+    ),
+    (
+        "sockets past the network namespace",
+        "return refused(socket(40, SOCK_STREAM, 0), EAFNOSUPPORT) || refused(socket(AF_PACKET, SOCK_RAW, 0), EAFNOSUPPORT) || socket(AF_UNIX, SOCK_STREAM, 0) < 0 || socket(AF_INET, SOCK_STREAM, 0) < 0 || socket(AF_INET6, SOCK_DGRAM, 0) < 0;",
+        &[],
+    ),
+    (
+        "keys and the kernel's log",
+        "return refused(syscall(SYS_add_key, \"user\", \"x\", \"y\", 1, -3), ENOSYS) || refused(syscall(SYS_keyctl, 0), ENOSYS) || refused(syscall(SYS_syslog, 10, 0, 0), ENOSYS);",
+        &[],
+    ),
+    (
         "io_uring",
         "return refused(syscall(SYS_io_uring_setup, 8, 0), ENOSYS);",
         &[],
@@ -399,6 +434,14 @@ const UNKNOWN: &[(&str, &str)] = &[
     (
         "a file that has no name any more",
         "int file = open(\"/vx/ws/gone\", O_RDWR | O_CREAT, 0600); unlink(\"/vx/ws/gone\"); char path[64]; snprintf(path, 64, \"/proc/self/fd/%d\", file); return opened(open(path, O_RDONLY));",
+    ),
+    (
+        "a script that can't be read",
+        "int out = open(\"/tmp/s\", O_WRONLY | O_CREAT, 0111); write(out, \"#!/vx/ws/tool\\n\", 14); close(out); int pid = fork(); if (!pid) { execl(\"/tmp/s\", \"s\", 0); _exit(9); } ended(pid); return 0;",
+    ),
+    (
+        "a program of another kind",
+        "int out = open(\"/tmp/s\", O_WRONLY | O_CREAT, 0755); write(out, \"\\x7f\" \"ELF\\1\\1\\1\", 7); close(out); int pid = fork(); if (!pid) { execl(\"/tmp/s\", \"s\", 0); _exit(0); } ended(pid); return 0;",
     ),
     (
         "a process that closed its memory",

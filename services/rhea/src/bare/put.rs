@@ -13,7 +13,7 @@ use super::stamps::Stamps;
 use crate::fault::{Stop, Tried, lost_task};
 use crate::fetch::{Sharing, Wanted, bring};
 use crate::packages::unpack_in;
-use crate::scratch::remove;
+use crate::removal::remove;
 use crate::stage::{complete_tree, files};
 
 /// Puts everything in place, and gives its stamps, in order, and the bytes placed.

@@ -24,7 +24,7 @@ use super::put::{clear, put_all};
 use super::stamps::Stamps;
 use crate::fault::{Stop, lost_task};
 use crate::packages::Id;
-use crate::scratch::remove;
+use crate::removal::remove;
 
 /// The most places that are known: a checkout with a thousand crates has some thousand.
 const MAX_PLACES: usize = 100_000;

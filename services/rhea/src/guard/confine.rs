@@ -90,6 +90,11 @@ pub(super) fn leave_keyring() {
 pub(super) fn bound_processes() {
     let _ = std::fs::write("/proc/sys/kernel/pid_max", MAX_PROCESSES.to_string());
     let _ = std::fs::write("/proc/sys/user/max_user_namespaces", "0");
+    // These count for the user on the host too, who has a few hundred by default.
+    let _ = std::fs::write("/proc/sys/user/max_inotify_instances", "32");
+    let _ = std::fs::write("/proc/sys/user/max_inotify_watches", "16384");
+    // Where memory runs out for all, an action goes before whoever waits for it.
+    let _ = std::fs::write("/proc/self/oom_score_adj", "500");
 }
 
 /// What an action keeps of a namespace's capabilities.
@@ -156,7 +161,8 @@ pub(super) fn limits(bounds: Bounds) -> Result<(), Fault> {
     limit(Resource::Data, bounds.memory).step("limit memory")?;
     limit(Resource::Fsize, bounds.disk).step("limit the size of files")?;
     limit(Resource::Nproc, MAX_PROCESSES).step("limit processes")?;
-    limit(Resource::Core, 0).step("limit core files")?;
+    // Zero would still have a program of the host's started that takes them.
+    limit(Resource::Core, 1).step("limit core files")?;
     let mut files = getrlimit(Resource::Nofile);
     files.current = Some(
         files

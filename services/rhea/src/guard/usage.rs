@@ -16,8 +16,8 @@ const WORTH_A_WALK: u64 = 64 * 1024 * 1024;
 /// The same for files that can still be made, however small.
 const WORTH_A_COUNT: u64 = 100_000;
 
-/// How deep directories are walked; deeper ones can't be collected.
-const DEEPEST: usize = 64;
+/// How deep directories may be: a path of a tree can't name what lies deeper.
+const DEEPEST: usize = 256;
 
 /// The most files an action may have in its output directories: what a tree can hold.
 const MOST_ENTRIES: usize = vx_core::tree::MAX_ENTRIES;
@@ -89,17 +89,35 @@ impl Usage {
     fn memory(&self) -> u64 {
         let processes = (self.processes)();
         let own: u64 = processes.iter().map(|pid| memory_of(*pid)).sum();
-        let mut nameless = BTreeMap::new();
-        processes
-            .iter()
-            .for_each(|pid| nameless_files(*pid, &mut nameless));
+        let nameless = self.nameless(&processes, |on_disk| !on_disk);
         let Some(storage) = self.storage else {
-            return own + nameless.values().sum::<u64>();
+            return own + nameless;
         };
         let stored = rustix::fs::statvfs(storage).map_or(0, |found| {
             (found.f_blocks - found.f_bfree.min(found.f_blocks)).saturating_mul(found.f_frsize)
         });
-        own + nameless.values().sum::<u64>() + stored + shared_segments()
+        own + nameless + stored + shared_segments()
+    }
+
+    /// Files without a name that processes hold: on the disks of the directories that are collected,
+    /// or in memory. Each counts once, in bytes.
+    fn nameless(&self, processes: &[Pid], which: impl Fn(bool) -> bool) -> u64 {
+        let device = |path: &str| fs::metadata(path).ok().map(|found| found.dev());
+        let disks: Vec<u64> = self
+            .collected
+            .iter()
+            .filter_map(|path| device(path))
+            .collect();
+        let storage = self.storage.and_then(device);
+        let mut found = BTreeMap::new();
+        for pid in processes {
+            nameless_files(*pid, &mut found);
+        }
+        let sizes = found.iter().filter(|((device, _), _)| {
+            // What lies in the storage is counted with it.
+            Some(*device) != storage && which(disks.contains(device))
+        });
+        sizes.map(|(_, size)| size).sum()
     }
 
     /// Measures directories where the disk they are on has lost space.
@@ -115,9 +133,13 @@ impl Usage {
         self.free = free;
         let mut room = MOST_ENTRIES;
         let sizes = self.collected.iter();
-        self.disk = sizes
-            .map(|path| size_below(Path::new(path), DEEPEST, &mut room))
-            .sum();
+        self.disk = 0;
+        for path in sizes {
+            self.disk += size_below(Path::new(path), DEEPEST, &mut room).ok_or_else(|| {
+                format!("its output directories are nested more than {DEEPEST} deep")
+            })?;
+        }
+        self.disk += self.nameless(&(self.processes)(), |on_disk| on_disk);
         if room == 0 {
             return Err(format!(
                 "its output directories hold more than {MOST_ENTRIES} files"
@@ -149,7 +171,7 @@ fn free_of(directories: &[String]) -> Free {
 /// What a process has in memory of its own, in bytes; pages of files are the kernel's to take. Of
 /// memory shared with others it has its part.
 fn memory_of(pid: Pid) -> u64 {
-    let own = kilobytes(pid, "status", &["RssAnon:", "VmSwap:"]);
+    let own = kilobytes(pid, "status", &["RssAnon:", "VmSwap:", "VmPTE:"]);
     let shared = match kilobytes(pid, "status", &["RssShmem:"]) {
         0 => 0,
         _ => kilobytes(pid, "smaps_rollup", &["Pss_Shmem:"]),
@@ -167,7 +189,7 @@ fn kilobytes(pid: Pid, file: &str, names: &[&str]) -> u64 {
     text.lines().filter_map(value).sum()
 }
 
-/// Files that a process holds and that have no name, which may lie in memory: by inode, in bytes.
+/// Files that a process holds and that have no name any more: by inode, in bytes.
 fn nameless_files(pid: Pid, found: &mut BTreeMap<(u64, u64), u64>) {
     let directory = format!("/proc/{}/fd", pid.as_raw_nonzero());
     let Ok(descriptors) = fs::read_dir(directory) else {
@@ -176,8 +198,12 @@ fn nameless_files(pid: Pid, found: &mut BTreeMap<(u64, u64), u64>) {
     for descriptor in descriptors.flatten() {
         let path = descriptor.path();
         let gone = fs::read_link(&path)
-            .is_ok_and(|target| target.to_string_lossy().starts_with("/memfd:"));
-        if gone && let Ok(file) = fs::metadata(&path) {
+            .is_ok_and(|target| target.to_string_lossy().ends_with(" (deleted)"));
+        if gone
+            && let Ok(file) = fs::metadata(&path)
+            && file.is_file()
+            && file.nlink() == 0
+        {
             found.insert((file.dev(), file.ino()), file.blocks() * 512);
         }
     }
@@ -195,13 +221,15 @@ fn shared_segments() -> u64 {
     lines.filter_map(size).sum()
 }
 
-fn size_below(directory: &Path, deepest: usize, room: &mut usize) -> u64 {
+/// What lies below a directory, in bytes; `None` where that is too deep.
+fn size_below(directory: &Path, deepest: usize, room: &mut usize) -> Option<u64> {
     let Ok(entries) = fs::read_dir(directory) else {
-        return 0;
+        return Some(0);
     };
+    let deeper = deepest.checked_sub(1)?;
     let mut size = 0;
     for entry in entries.flatten() {
-        if *room == 0 || deepest == 0 {
+        if *room == 0 {
             break;
         }
         *room -= 1;
@@ -210,10 +238,10 @@ fn size_below(directory: &Path, deepest: usize, room: &mut usize) -> u64 {
         };
         size += found.blocks() * 512;
         if found.is_dir() {
-            size += size_below(&entry.path(), deepest - 1, room);
+            size += size_below(&entry.path(), deeper, room)?;
         }
     }
-    size
+    Some(size)
 }
 
 fn gib(bytes: u64) -> String {
@@ -237,7 +265,7 @@ mod tests {
         fs::create_dir(directory.path().join("a")).unwrap();
         fs::write(directory.path().join("a/b"), vec![1; 100_000]).unwrap();
         let mut room = 10;
-        let size = size_below(directory.path(), 4, &mut room);
+        let size = size_below(directory.path(), 4, &mut room).unwrap();
         assert!((100_000..200_000).contains(&size), "{size}");
     }
 }

@@ -40,8 +40,8 @@ pub(super) enum Deed {
         /// Whether they are several.
         many: bool,
     },
-    /// Limits the process of argument 0.
-    Limit,
+    /// Limits or slows the process of this argument.
+    Limit(usize),
 }
 
 /// Where a path is among a call's arguments.
@@ -121,7 +121,13 @@ const EVERYWHERE: &[Watched] = &[
     watched(libc::SYS_sendmsg, Deed::Send { many: false }, &[]),
     watched(libc::SYS_sendmmsg, Deed::Send { many: true }, &[]),
     watched(libc::SYS_bind, Deed::Bind, &[]),
-    watched(libc::SYS_prlimit64, Deed::Limit, &[]),
+    watched(libc::SYS_prlimit64, Deed::Limit(0), &[]),
+    watched(libc::SYS_setpriority, Deed::Limit(1), &[]),
+    watched(libc::SYS_sched_setaffinity, Deed::Limit(0), &[]),
+    watched(libc::SYS_sched_setscheduler, Deed::Limit(0), &[]),
+    watched(libc::SYS_sched_setparam, Deed::Limit(0), &[]),
+    watched(libc::SYS_sched_setattr, Deed::Limit(0), &[]),
+    watched(libc::SYS_ioprio_set, Deed::Limit(1), &[]),
     watched(libc::SYS_chdir, Deed::Look, P0),
     watched(libc::SYS_truncate, Deed::Touch, P0),
     watched(libc::SYS_statfs, Deed::Look, P0),
@@ -190,6 +196,10 @@ const REFUSED: &[libc::c_long] = &[
     libc::SYS_acct,
     libc::SYS_bpf,
     libc::SYS_kexec_load,
+    libc::SYS_syslog,
+    libc::SYS_add_key,
+    libc::SYS_request_key,
+    libc::SYS_keyctl,
     libc::SYS_init_module,
     libc::SYS_finit_module,
     libc::SYS_delete_module,
@@ -249,14 +259,22 @@ pub(super) fn install() -> Result<OwnedFd, Errno> {
         len: length,
         filter: program.as_ptr().cast_mut(),
     };
-    // SAFETY: the filter points to `program`, which outlives the call; the kernel copies it.
-    let listener = unsafe {
-        libc::syscall(
-            libc::SYS_seccomp,
-            libc::SECCOMP_SET_MODE_FILTER,
-            libc::SECCOMP_FILTER_FLAG_NEW_LISTENER,
-            std::ptr::from_ref(&filter),
-        )
+    let set = |flags: libc::c_ulong| {
+        // SAFETY: the filter points to `program`, which outlives the call; the kernel copies it.
+        unsafe {
+            libc::syscall(
+                libc::SYS_seccomp,
+                libc::SECCOMP_SET_MODE_FILTER,
+                libc::SECCOMP_FILTER_FLAG_NEW_LISTENER | flags,
+                std::ptr::from_ref(&filter),
+            )
+        }
+    };
+    // A signal does not interrupt a call that is being looked at, as it would not without that.
+    // Kernels before 5.19 can't do that.
+    let listener = match set(libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV) {
+        -1 if last_errno() == Errno::INVAL => set(0),
+        listener => listener,
     };
     match i32::try_from(listener) {
         // SAFETY: the kernel just made this descriptor for this process.
@@ -302,6 +320,7 @@ fn program() -> Vec<libc::sock_filter> {
         ));
         steps.extend(own);
     }
+    steps.extend(refused_by_argument());
     let unsupported = libc::SECCOMP_RET_ERRNO | libc::EOPNOTSUPP.cast_unsigned();
     let refused = REFUSED.iter().map(|number| (*number, unknown));
     let refused = refused.chain(UNSUPPORTED.iter().map(|number| (*number, unsupported)));
@@ -328,7 +347,54 @@ const UNASKED: &[(libc::c_long, u32, u32)] = &[
     (libc::SYS_statx, 1, 2),
     (libc::SYS_sendto, 4, 2),
     (libc::SYS_prlimit64, 0, 1),
+    (libc::SYS_setpriority, 1, 1),
+    (libc::SYS_sched_setaffinity, 0, 1),
+    (libc::SYS_sched_setscheduler, 0, 1),
+    (libc::SYS_sched_setparam, 0, 1),
+    (libc::SYS_sched_setattr, 0, 1),
+    (libc::SYS_ioprio_set, 1, 1),
 ];
+
+/// The families of sockets that stay on this machine, or in the network that an action may have:
+/// others reach past its network namespace.
+const FAMILIES: &[libc::c_int] = &[
+    libc::AF_UNIX,
+    libc::AF_INET,
+    libc::AF_INET6,
+    libc::AF_NETLINK,
+];
+
+/// Refuses leases: who holds one on a file of the host's has everybody wait who opens it. Refuses
+/// sockets of other families than [`FAMILIES`].
+fn refused_by_argument() -> Vec<libc::sock_filter> {
+    const LOAD: u32 = libc::BPF_LD | libc::BPF_W | libc::BPF_ABS;
+    const EQUAL: u32 = libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K;
+    const RETURN: u32 = libc::BPF_RET | libc::BPF_K;
+    const ARGUMENTS: u32 = 16;
+    let fault = |error: i32| libc::SECCOMP_RET_ERRNO | error.cast_unsigned();
+    let number =
+        |number: libc::c_long| u32::try_from(number).expect("system calls have small numbers");
+    let mut steps = vec![
+        step(EQUAL, 0, 4, number(libc::SYS_fcntl)),
+        step(LOAD, 0, 0, ARGUMENTS + 8),
+        step(EQUAL, 0, 1, libc::F_SETLEASE.cast_unsigned()),
+        step(RETURN, 0, 0, fault(libc::EINVAL)),
+        step(LOAD, 0, 0, 0),
+    ];
+    let families = u8::try_from(FAMILIES.len()).expect("a handful of families");
+    for call in [libc::SYS_socket, libc::SYS_socketpair] {
+        steps.push(step(EQUAL, 0, families + 3, number(call)));
+        steps.push(step(LOAD, 0, 0, ARGUMENTS));
+        for (index, family) in (0..families).zip(FAMILIES) {
+            // Past the other families and what refuses.
+            let past = families - index;
+            steps.push(step(EQUAL, past, 0, family.cast_unsigned()));
+        }
+        steps.push(step(RETURN, 0, 0, fault(libc::EAFNOSUPPORT)));
+        steps.push(step(LOAD, 0, 0, 0));
+    }
+    steps
+}
 
 /// Lets a call through where argument `argument` is zero in all its halves.
 fn where_nothing_is_named(argument: u32, halves: u32) -> Vec<libc::sock_filter> {

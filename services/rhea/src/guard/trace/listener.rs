@@ -211,7 +211,7 @@ impl<'a> Caller<'a> {
                 }
                 return Ok(Answer::Go);
             }
-            Deed::Limit => return self.limit(),
+            Deed::Limit(process) => return self.limit(process),
             Deed::Reach(at, length) => {
                 self.address(notes, self.args[at], self.args[length], Intent::Look)?;
                 return Ok(Answer::Go);
@@ -255,10 +255,12 @@ impl<'a> Caller<'a> {
                 // What comes before a `..` is not there.
                 Resolved::Missing(path) => notes.note(&path, Intent::Look),
                 Resolved::Kernel(path) => {
-                    if let Intent::Open(flags) = intent
-                        && let Ok(Some(file)) = kernel::in_place_of(&path)
-                    {
-                        return Ok(Answer::Opened { file, flags });
+                    if let Intent::Open(flags) = intent {
+                        match kernel::in_place_of(&path) {
+                            Ok(Some(file)) => return Ok(Answer::Opened { file, flags }),
+                            Ok(None) => {}
+                            Err(_) => return Ok(Answer::Fault(libc::EACCES)),
+                        }
                     }
                 }
                 Resolved::Nothing => {}
@@ -268,9 +270,9 @@ impl<'a> Caller<'a> {
     }
 
     /// Nobody but the executor limits the guard.
-    fn limit(&self) -> Result<Answer, String> {
+    fn limit(&self, at: usize) -> Result<Answer, String> {
         let guard = i32::try_from(std::process::id()).unwrap_or(1);
-        let process = walk::process_of(self.number(0)).unwrap_or(0);
+        let process = walk::process_of(self.number(at)).unwrap_or(0);
         Ok(if process == guard {
             Answer::Fault(libc::EPERM)
         } else {
@@ -333,7 +335,7 @@ impl<'a> Caller<'a> {
             | Deed::Reach(..)
             | Deed::Bind
             | Deed::Send { .. }
-            | Deed::Limit => Intent::Look,
+            | Deed::Limit(_) => Intent::Look,
             Deed::LookAtLink => Intent::LookAtLink,
             Deed::LookBy(at) => by_flags(at),
             Deed::Execute => Intent::Execute,

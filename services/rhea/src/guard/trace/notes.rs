@@ -17,8 +17,8 @@ use super::resolve::{Resolved, Straightener};
 use super::scope::{Reach, Scope, Side, Writes};
 use super::walk::{Walker, Way};
 
-/// How far interpreters of interpreters are followed, as the kernel does.
-const INTERPRETERS: usize = 4;
+/// How far interpreters of interpreters are followed: further than the kernel does.
+const INTERPRETERS: usize = 8;
 
 /// What a call is about to do with a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -142,6 +142,10 @@ impl Notes {
         if intent == Intent::Execute {
             self.note_interpreters(path);
         }
+        self.note_path(path, intent);
+    }
+
+    fn note_path(&mut self, path: &str, intent: Intent) {
         self.note_given(path, intent);
         self.note_move(path, intent);
         let outside = matches!(self.scope.side(path), Side::Out(_)) && !self.is_own(path);
@@ -212,23 +216,37 @@ impl Notes {
     fn note_interpreters(&mut self, program: &str) {
         let mut path = program.to_owned();
         for _ in 0..INTERPRETERS {
-            if !self.is_room_for(&path, self.executed.len()) || !self.executed.insert(path.clone())
-            {
+            // A program that can't change need not be looked at twice.
+            if self.executed.contains(&path) {
                 return;
             }
-            let Some(found) = interpreter(&path).filter(|found| !found.is_empty()) else {
-                return;
+            if self.is_fixed(&path) && self.is_room_for(&path, self.executed.len()) {
+                self.executed.insert(path.clone());
+            }
+            let found = match interpreter(&path) {
+                Ok(Some(found)) if !found.is_empty() => found,
+                Ok(_) => return,
+                Err(why) => return self.give_up(&why),
             };
             let found = match self.resolve(None, &found, true) {
                 Ok(Resolved::Path(found)) => found,
                 Ok(_) => return,
                 Err(why) => return self.give_up(&why),
             };
-            if matches!(self.scope.side(&found), Side::Out(_)) {
-                self.note_outside(&found, Intent::Execute);
-            }
+            self.note_path(&found, Intent::Execute);
             path = found;
         }
+        self.give_up("programs run programs that run programs, more often than is followed");
+    }
+
+    /// Whether nobody within can change what is there.
+    fn is_fixed(&self, path: &str) -> bool {
+        let side = self.scope.side(path);
+        self.scope.writes != Writes::Stay
+            && matches!(
+                side,
+                Side::Out(ReadPlace::Host(_) | ReadPlace::Toolchain(_))
+            )
     }
 
     fn note_outside(&mut self, path: &str, intent: Intent) {

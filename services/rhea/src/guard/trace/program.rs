@@ -7,52 +7,117 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 /// As much of a script's first line as the kernel reads.
 const FIRST_LINE: usize = 256;
 
-/// The interpreter that running the file at `path` brings in. `None` for what needs none, or
-/// can't be read.
-pub(super) fn interpreter(path: &str) -> Option<String> {
+/// The interpreter that running the file at `path` brings in; `None` for what needs none, or does
+/// not run.
+///
+/// # Errors
+/// When that can't be told: the kernel might run it all the same.
+pub(super) fn interpreter(path: &str) -> Result<Option<String>, String> {
     // A FIFO is never waited for, not even one that comes to be there just now.
     let mut options = File::options();
     options.read(true).custom_flags(libc::O_NONBLOCK);
-    let file = options.open(path).ok()?;
-    if !file.metadata().ok()?.is_file() {
-        return None;
+    let file = match options.open(path) {
+        Ok(file) => file,
+        Err(error)
+            if matches!(
+                error.raw_os_error(),
+                Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP | libc::ENAMETOOLONG)
+            ) =>
+        {
+            return Ok(None);
+        }
+        Err(error) => return Err(unknown(path, &error)),
+    };
+    let found = file.metadata().map_err(|error| unknown(path, &error))?;
+    if !found.is_file() {
+        return Ok(None);
     }
     let mut head = [0_u8; FIRST_LINE];
-    let count = file.read_at(&mut head, 0).ok()?;
+    let count = file
+        .read_at(&mut head, 0)
+        .map_err(|error| unknown(path, &error))?;
     let head = &head[..count];
     if let Some(line) = head.strip_prefix(b"#!") {
-        let line = line.split(|byte| *byte == b'\n').next()?;
-        let text = std::str::from_utf8(line).ok()?.trim_start();
-        return text.split([' ', '\t']).next().map(str::to_owned);
+        return of_script(line)
+            .map(|name| String::from_utf8(name.to_vec()))
+            .transpose()
+            .map_err(|_| format!("the interpreter of {path} is not plain UTF-8"));
     }
-    if !head.starts_with(b"\x7fELF\x02\x01") {
-        return None;
+    match head {
+        [0x7f, b'E', b'L', b'F', class, order, ..] => match (class, order) {
+            (2, 1) => loader(&file, head)
+                .map_err(|error| unknown(path, &error))
+                .and_then(|name| {
+                    let text = name.map(String::from_utf8).transpose();
+                    text.map_err(|_| format!("the loader of {path} is not plain UTF-8"))
+                }),
+            // Of another processor, or of this one's older mode, whose calls are refused: but its
+            // loader is the kernel's to open.
+            _ => Err(format!("{path} is a program of another kind")),
+        },
+        _ => Ok(None),
     }
-    loader(&file, head)
+}
+
+fn unknown(path: &str, error: &std::io::Error) -> String {
+    format!("what runs {path} is not known: {error}")
+}
+
+/// The interpreter that a script's first line names, as the kernel takes it: from the first byte
+/// that is no blank to the next one that is, or the line's end.
+fn of_script(line: &[u8]) -> Option<&[u8]> {
+    let line = line.split(|byte| matches!(byte, b'\n' | 0)).next()?;
+    let start = line.iter().position(|byte| !is_blank(byte))?;
+    line[start..].split(is_blank).next()
+}
+
+fn is_blank(byte: &u8) -> bool {
+    matches!(byte, b' ' | b'\t')
 }
 
 /// The dynamic loader of a 64-bit little-endian ELF file, by its program headers (System V
 /// ABI, chapter 5).
-fn loader(file: &File, head: &[u8]) -> Option<String> {
+fn loader(file: &File, head: &[u8]) -> std::io::Result<Option<Vec<u8>>> {
     const INTERPRETER: u32 = 3;
-    const MOST_HEADERS: u16 = 64;
-    let offset = u64::from_le_bytes(head.get(32..40)?.try_into().ok()?);
-    let size = u16::from_le_bytes(head.get(54..56)?.try_into().ok()?);
-    let count = u16::from_le_bytes(head.get(56..58)?.try_into().ok()?);
-    if size < 56 || count > MOST_HEADERS {
-        return None;
+    /// As many as the kernel takes: a page's worth of headers is its limit, 64 KiB at most.
+    const MOST_BYTES: usize = 65_536;
+    const HEADER: usize = 56;
+    let number = |at: std::ops::Range<usize>| {
+        let bytes = head.get(at)?;
+        let mut whole = [0_u8; 8];
+        whole[..bytes.len()].copy_from_slice(bytes);
+        Some(u64::from_le_bytes(whole))
+    };
+    let (Some(offset), Some(size), Some(count)) = (number(32..40), number(54..56), number(56..58))
+    else {
+        return Ok(None);
+    };
+    // The kernel runs no others.
+    let bytes = HEADER.saturating_mul(usize::try_from(count).unwrap_or(usize::MAX));
+    if size != HEADER as u64 || bytes == 0 || bytes > MOST_BYTES {
+        return Ok(None);
     }
-    let mut headers = vec![0_u8; usize::from(size) * usize::from(count)];
-    file.read_exact_at(&mut headers, offset).ok()?;
+    let mut headers = vec![0_u8; bytes];
+    file.read_exact_at(&mut headers, offset)?;
     let header = headers
-        .chunks_exact(usize::from(size))
-        .find(|header| header[..4] == INTERPRETER.to_le_bytes())?;
-    let at = u64::from_le_bytes(header.get(8..16)?.try_into().ok()?);
-    let length = u64::from_le_bytes(header.get(32..40)?.try_into().ok()?);
-    let mut name = vec![0_u8; usize::try_from(length.min(4096)).ok()?];
-    file.read_exact_at(&mut name, at).ok()?;
-    let end = name.iter().position(|byte| *byte == 0)?;
-    String::from_utf8(name[..end].to_vec()).ok()
+        .chunks_exact(HEADER)
+        .find(|header| header[..4] == INTERPRETER.to_le_bytes());
+    let Some(header) = header else {
+        return Ok(None);
+    };
+    let word = |at: usize| {
+        let mut bytes = [0_u8; 8];
+        bytes.copy_from_slice(&header[at..at + 8]);
+        u64::from_le_bytes(bytes)
+    };
+    let mut name = vec![0_u8; usize::try_from(word(32).min(4096)).unwrap_or(0)];
+    file.read_exact_at(&mut name, word(8))?;
+    name.truncate(
+        name.iter()
+            .position(|byte| *byte == 0)
+            .unwrap_or(name.len()),
+    );
+    Ok(Some(name))
 }
 
 #[cfg(test)]
@@ -65,12 +130,19 @@ mod tests {
         let script = directory.path().join("s");
         std::fs::write(&script, "#! /usr/bin/env -S perl\n").unwrap();
         assert_eq!(
-            interpreter(script.to_str().unwrap()).as_deref(),
+            interpreter(script.to_str().unwrap()).unwrap().as_deref(),
             Some("/usr/bin/env")
         );
-        let loader = interpreter("/proc/self/exe").unwrap();
+        let loader = interpreter("/proc/self/exe").unwrap().unwrap();
         assert!(loader.contains("/ld-"), "{loader}");
         std::fs::write(&script, "text").unwrap();
-        assert_eq!(interpreter(script.to_str().unwrap()), None);
+        assert_eq!(interpreter(script.to_str().unwrap()), Ok(None));
+        assert_eq!(of_script(b"/a/b\0c\n"), Some(&b"/a/b"[..]));
+        assert_eq!(of_script(b" \t/a \xff\n"), Some(&b"/a"[..]));
+        assert_eq!(of_script(b"  \n/a"), None);
+        std::fs::write(&script, b"#!/a\xff\n").unwrap();
+        assert!(interpreter(script.to_str().unwrap()).is_err());
+        std::fs::write(&script, b"\x7fELF\x01\x01").unwrap();
+        assert!(interpreter(script.to_str().unwrap()).is_err());
     }
 }
