@@ -19,6 +19,9 @@ const COLUMNS: usize = 80;
 /// Words that verbose messages start with when they are to look like a status.
 const VERBOSE_STATUS: [&str; 5] = ["Running", "Fresh", "Dirty", "Waited", "Compiling"];
 
+/// What a status starts with that is a note instead.
+const NOTE: &str = "note: ";
+
 /// One build on the screen.
 pub(crate) struct BuildView<'a> {
     shell: &'a mut Shell,
@@ -78,7 +81,7 @@ impl<'a> BuildView<'a> {
     }
 
     /// Shows how the build ended.
-    pub(crate) fn finish(self, outcome: &BuildOutcome, elapsed: Duration) {
+    pub(crate) fn finish(mut self, outcome: &BuildOutcome, elapsed: Duration) {
         self.shell.clear_progress();
         match &outcome.result {
             Ok(()) => {
@@ -92,9 +95,8 @@ impl<'a> BuildView<'a> {
                     self.shell.error(line);
                 }
             }
-            Err(BuildFailure::Request(text) | BuildFailure::Engine(text)) => {
-                self.shell.error(text);
-            }
+            Err(BuildFailure::Request(text)) => self.refusal(text),
+            Err(BuildFailure::Engine(text)) => self.shell.error(text),
         }
         if outcome.totals.actions > 0 {
             self.shell
@@ -105,11 +107,30 @@ impl<'a> BuildView<'a> {
         }
     }
 
+    /// Shows cargo's words where it refused: it may have warned before.
+    fn refusal(&mut self, text: &str) {
+        let error = text.find("\nerror: ").map(|at| at + 1);
+        match (text.strip_prefix("warning: "), error) {
+            (Some(_), Some(at)) => {
+                let (warnings, error) = text.split_at(at);
+                for warning in warnings.split("\nwarning: ") {
+                    let warning = warning.strip_prefix("warning: ").unwrap_or(warning);
+                    self.shell.warning(warning);
+                }
+                self.shell.error(error);
+            }
+            _ => self.shell.error(text),
+        }
+    }
+
     fn message(&mut self, level: MessageLevel, text: &str) {
         match level {
             MessageLevel::Rendered => self.shell.rendered(text),
             MessageLevel::Warning => self.shell.warning(text),
             MessageLevel::Error => self.shell.error(text),
+            MessageLevel::Status if text.starts_with(NOTE) => {
+                self.shell.unless_quiet(text);
+            }
             MessageLevel::Status => {
                 let (word, rest) = split_word(text);
                 self.shell.status(word, rest);
@@ -274,6 +295,32 @@ plain words
         assert_eq!(
             shown(PLAIN, &[], &request),
             "error: could not find `Cargo.toml`\n"
+        );
+    }
+
+    #[test]
+    fn a_quiet_build_shows_what_a_quiet_cargo_does() {
+        let quiet = Look {
+            verbosity: Verbosity::Quiet,
+            ..PLAIN
+        };
+        let events = [
+            message(MessageLevel::Warning, "unused manifest key: package.x"),
+            message(MessageLevel::Status, "note: not used"),
+            message(MessageLevel::Rendered, "warning: unused variable\n"),
+        ];
+        let refused = outcome(Err(BuildFailure::Request(
+            "warning: one\n  more\nwarning: two\nerror: no bin target".to_owned(),
+        )));
+        assert_eq!(
+            shown(quiet, &events, &refused),
+            "warning: unused variable\nerror: no bin target\n"
+        );
+        assert_eq!(
+            shown(PLAIN, &events, &refused),
+            "warning: unused manifest key: package.x\nnote: not used\n\
+             warning: unused variable\nwarning: one\n  more\nwarning: two\n\
+             error: no bin target\n"
         );
     }
 

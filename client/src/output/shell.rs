@@ -73,6 +73,13 @@ impl Shell {
         }
     }
 
+    /// Plain text shown without `-q`.
+    pub(crate) fn unless_quiet(&mut self, text: &str) {
+        if self.look.verbosity > Verbosity::Quiet {
+            self.rendered(text);
+        }
+    }
+
     /// `warning: …`.
     pub(crate) fn warning(&mut self, text: &str) {
         if self.look.verbosity > Verbosity::Quiet {

@@ -110,9 +110,8 @@ impl Engine {
             planned: started.elapsed(),
         };
         for message in vx_plan::messages(&prepared.workspace, &prepared.plan) {
-            teller
-                .message(MessageLevel::Rendered, format!("{message}\n"))
-                .await?;
+            let (level, text) = cargos_level(&message);
+            teller.message(level, text.to_owned()).await?;
         }
         if let Some(bare) = session.bare() {
             let text = bare.warning(&session.store_endpoint());
@@ -358,6 +357,14 @@ async fn run(
 
 fn milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// How loud a message of cargo's is, and its text.
+fn cargos_level(message: &str) -> (MessageLevel, &str) {
+    match message.strip_prefix("warning: ") {
+        Some(warning) => (MessageLevel::Warning, warning),
+        None => (MessageLevel::Status, message),
+    }
 }
 
 /// What fixed places in messages stand for on this host.

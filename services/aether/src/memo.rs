@@ -25,6 +25,12 @@ use crate::statcache::StatCache;
 /// How many plans are kept in memory; each is a few hundred kilobytes.
 const KEPT: usize = 64;
 
+/// What cargo puts into a target directory that it makes.
+pub(crate) const CACHE_TAG: &str = "CACHEDIR.TAG";
+
+/// What cargo keeps in a target directory about rustc, whoever made it.
+const RUSTC_INFO: &str = ".rustc_info.json";
+
 /// What a plan was made from.
 #[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct Basis {
@@ -265,7 +271,8 @@ fn places(workspace: &Workspace, plan: &Plan) -> Places {
         sysroot: workspace.toolchain.sysroot.clone(),
         repository: Vec::new(),
         sight: None,
-        hidden: hidden(workspace, plan),
+        hidden: Vec::new(),
+        unlisted: unlisted(workspace, plan),
     }
 }
 
@@ -309,17 +316,32 @@ fn text(path: &Path) -> io::Result<String> {
         .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "the path is not UTF-8"))
 }
 
-/// Directories of the checkout that no action sees: vx's own, and cargo's target directory.
-pub(crate) fn hidden(workspace: &Workspace, plan: &Plan) -> Vec<RelPath> {
-    let mut hidden = Vec::new();
-    let below = |name: &str| in_workspace(plan, name);
-    hidden.extend(below(".vx"));
-    match &plan.target_dir {
-        Some(target) => hidden.extend(RelPath::new(target.clone()).ok()),
-        None => hidden.extend(below("target")),
-    }
+/// Directories of the checkout that no action sees: vx's own.
+pub(crate) fn hidden(plan: &Plan) -> Vec<RelPath> {
+    in_workspace(plan, ".vx").into_iter().collect()
+}
+
+/// What no listing and no tree of the checkout counts, although it may be read: vx's own directory,
+/// cargo's target directory where cargo marked it as such, and what cargo keeps in one when it
+/// only plans. Any other directory that is named as the target is one of the project's, and so
+/// counts like the rest.
+pub(crate) fn unlisted(workspace: &Workspace, plan: &Plan) -> Vec<RelPath> {
     debug_assert!(workspace.root.starts_with(&workspace.checkout));
-    hidden
+    let target = match &plan.target_dir {
+        Some(target) => RelPath::new(target.clone()).ok(),
+        None => in_workspace(plan, "target"),
+    };
+    let mut unlisted = hidden(plan);
+    if let Some(target) = target.filter(|target| !target.is_empty()) {
+        let of_cargos = RelPath::new(format!("{target}/{RUSTC_INFO}"));
+        let path = target.under(&workspace.checkout);
+        if path.join(CACHE_TAG).exists() || !path.exists() {
+            unlisted.push(target);
+        } else {
+            unlisted.extend(of_cargos);
+        }
+    }
+    unlisted
 }
 
 /// Where vx leaves its reports, the only thing in a checkout that no action which is not isolated

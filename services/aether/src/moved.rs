@@ -113,6 +113,7 @@ mod tests {
             cargo_home: root.join("none"),
             sysroot: root.join("none"),
             hidden: Vec::new(),
+            unlisted: Vec::new(),
             repository: Vec::new(),
             sight: None,
         }

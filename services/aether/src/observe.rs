@@ -28,8 +28,10 @@ pub(crate) struct Places {
     pub(crate) cargo_home: PathBuf,
     /// The toolchain's sysroot.
     pub(crate) sysroot: PathBuf,
-    /// Directories of the checkout that no action sees, so that no observation does either.
+    /// Directories of the checkout that no action sees.
     pub(crate) hidden: Vec<RelPath>,
+    /// What no listing and no tree of the checkout counts, those directories among it.
+    pub(crate) unlisted: Vec<RelPath>,
     /// Where the checkout's repository is, if it is elsewhere: build scripts see it.
     pub(crate) repository: Vec<String>,
     /// What actions find; `None` where what is read is read outside of any action.
@@ -192,7 +194,7 @@ impl Eye<'_> {
         let mut names = Vec::new();
         for entry in fs::read_dir(path)? {
             let entry = entry?;
-            if self.is_hidden(&entry.path()) {
+            if self.is_unlisted(&entry.path()) {
                 continue;
             }
             // Links count as what they lead to, as cargo takes them.
@@ -288,7 +290,7 @@ impl Eye<'_> {
         for entry in listed {
             let entry = entry?;
             let path = entry.path();
-            if self.is_hidden(&path) {
+            if self.is_unlisted(&path) {
                 continue;
             }
             let length = prefix.len();
@@ -333,14 +335,14 @@ impl Eye<'_> {
         Ok(())
     }
 
-    fn is_hidden(&self, path: &Path) -> bool {
+    fn is_unlisted(&self, path: &Path) -> bool {
         let Ok(relative) = path.strip_prefix(&self.places.checkout) else {
             return false;
         };
         self.places
-            .hidden
+            .unlisted
             .iter()
-            .any(|hidden| Path::new(hidden.as_str()) == relative)
+            .any(|unlisted| Path::new(unlisted.as_str()) == relative)
             || relative == Path::new(".git")
     }
 }
@@ -384,7 +386,8 @@ mod tests {
             checkout: root.to_owned(),
             cargo_home: root.join("none"),
             sysroot: root.join("none"),
-            hidden: vec![RelPath::new("target").unwrap()],
+            hidden: Vec::new(),
+            unlisted: vec![RelPath::new("target").unwrap()],
             repository: Vec::new(),
             sight: None,
         };
@@ -433,16 +436,17 @@ mod tests {
     }
 
     #[test]
-    fn hidden_directories_are_not_seen() {
+    fn what_is_not_listed_is_no_part_of_what_holds_it() {
         let directory = tempfile::tempdir().unwrap();
         let root = directory.path();
         let before = see(root, ReadKind::Tree, "");
+        let listed = see(root, ReadKind::Listing, "");
         fs::create_dir(root.join("target")).unwrap();
         fs::write(root.join("target/x"), "1").unwrap();
         assert_eq!(see(root, ReadKind::Tree, ""), before);
-        assert_eq!(
-            see(root, ReadKind::Listing, ""),
-            see(root, ReadKind::Listing, "")
-        );
+        assert_eq!(see(root, ReadKind::Listing, ""), listed);
+        // And counts where it is looked at itself.
+        let content = Observed::Content(Digest::of(b"1"));
+        assert_eq!(see(root, ReadKind::Content, "target/x"), content);
     }
 }

@@ -101,6 +101,7 @@ fn nowhere() -> Places {
         cargo_home: "/vx".into(),
         sysroot: "/vx".into(),
         hidden: Vec::new(),
+        unlisted: Vec::new(),
         repository: Vec::new(),
         sight: None,
     }

@@ -220,9 +220,9 @@ impl Preparer {
         } = self.plan(request, session, false).await?;
         let bare = session.bare();
         let bare = bare.as_ref();
-        let hidden = match bare {
-            None => memo::hidden(&workspace, &plan),
-            Some(_) => memo::reports(&plan),
+        let (hidden, unlisted) = match bare {
+            None => (memo::hidden(&plan), memo::unlisted(&workspace, &plan)),
+            Some(_) => (memo::reports(&plan), memo::reports(&plan)),
         };
         let packages = plan.packages.iter();
         let declared = packages.flat_map(|package| package.declared.paths.iter().cloned());
@@ -242,6 +242,7 @@ impl Preparer {
                 Some(_) => Sight::of_everything(&workspace.checkout),
             }),
             hidden,
+            unlisted,
         };
         let package_sources = self.package_sources(&workspace, &plan, &places).await?;
         let mut identities = identities(request, toolchain, &package_sources);

@@ -8,6 +8,7 @@ use vx_core::RelPath;
 use vx_core::places;
 use vx_core::readset::ReadPlace;
 
+use crate::memo::CACHE_TAG;
 use crate::statcache::Stamp;
 
 /// How many entries of a checkout are looked at for links when something failed: a few
@@ -96,7 +97,9 @@ impl Sight {
                 let path = entry.path();
                 match entry.file_type() {
                     Ok(kind) if kind.is_symlink() && self.leads_by_its_path(&path) => return true,
-                    Ok(kind) if kind.is_dir() && !self.is_hidden(&path) => pending.push(path),
+                    Ok(kind) if kind.is_dir() && !self.is_passed_over(&path) => {
+                        pending.push(path);
+                    }
                     _ => {}
                 }
             }
@@ -104,11 +107,13 @@ impl Sight {
         false
     }
 
-    fn is_hidden(&self, path: &Path) -> bool {
-        path.strip_prefix(&self.checkout).is_ok_and(|inside| {
+    /// Whether a directory holds nobody's sources: no action sees it, or it is a cache.
+    fn is_passed_over(&self, path: &Path) -> bool {
+        let by_name = path.strip_prefix(&self.checkout).is_ok_and(|inside| {
             let hidden = |hidden: &RelPath| inside.starts_with(hidden.as_str());
             self.hidden.iter().any(hidden) || inside.ends_with(".git")
-        })
+        });
+        by_name || path.join(CACHE_TAG).exists()
     }
 
     /// The sight of actions that are not isolated: everything.

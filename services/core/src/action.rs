@@ -26,7 +26,7 @@ pub struct CheckoutMount {
     pub at: String,
     /// Its absolute path on the host.
     pub host: String,
-    /// Directories below it that the action finds empty (`.vx`, `target`).
+    /// Directories below it that the action finds empty (`.vx`).
     pub hidden: Vec<RelPath>,
     /// Whether the action may write.
     pub mode: CheckoutMode,

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use crate::error::PlanError;
 use crate::host::Host;
+use crate::locate::normalize;
 
 /// A value and the file it was written in.
 #[derive(Debug, Clone)]
@@ -225,6 +226,19 @@ impl Config {
         Ok(pairs)
     }
 
+    /// Directories that may hold packages in place of others: those that `[patch]` tables name,
+    /// and those of `paths`.
+    pub(crate) fn named_directories(&self) -> Vec<PathBuf> {
+        let mut found = Vec::new();
+        if let Some(patches) = self.get(&["patch"]) {
+            paths_in(patches, &mut found);
+        }
+        if let Some(Value::List(paths)) = self.get(&["paths"]) {
+            found.extend(paths.iter().filter_map(based));
+        }
+        found
+    }
+
     /// The merged files as plain TOML.
     #[cfg(test)]
     pub(crate) fn plain(&self) -> toml::Value {
@@ -251,6 +265,27 @@ fn base_of(origin: &Path) -> &Path {
         .parent()
         .and_then(Path::parent)
         .unwrap_or(Path::new("/"))
+}
+
+/// A scalar that is a path, meant from where it was written.
+fn based(value: &Value) -> Option<PathBuf> {
+    let Value::Scalar { value, origin } = value else {
+        return None;
+    };
+    Some(normalize(&base_of(origin).join(value.as_str()?)))
+}
+
+/// Every `path = "…"` in a table.
+fn paths_in(value: &Value, found: &mut Vec<PathBuf>) {
+    let Value::Table(table) = value else {
+        return;
+    };
+    for (key, value) in table {
+        match value {
+            Value::Scalar { .. } if key == "path" => found.extend(based(value)),
+            other => paths_in(other, found),
+        }
+    }
 }
 
 fn env_value(value: &Value) -> Option<(String, Arc<PathBuf>, bool, bool)> {

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use cargo_platform::{Cfg, CfgExpr};
 
 use crate::compiler::Compiler;
-use crate::config::words_of;
+use crate::config::{Value, words_of};
 use crate::error::PlanError;
 use crate::locate::Workspace;
 use crate::model::Platform;
@@ -18,15 +18,13 @@ pub(crate) fn requested_targets(
     workspace: &Workspace,
 ) -> Result<Vec<String>, PlanError> {
     let targets = if request.selection.target.is_empty() {
-        // Empty is as good as unset.
-        let set = request.env.get("CARGO_BUILD_TARGET");
-        match set.filter(|target| !target.is_empty()) {
-            Some(target) => vec![target.clone()],
-            None => workspace
-                .config
-                .get(&["build", "target"])
-                .map(words_of)
-                .unwrap_or_default(),
+        let config = &workspace.config;
+        let key = ["build", "target"];
+        match (config.get(&key), request.env.get("CARGO_BUILD_TARGET")) {
+            // The variable adds to a list, and comes before a name. Empty, it is nothing.
+            (Some(Value::List(_)), _) => config.words(&key).unwrap_or_default(),
+            (_, Some(target)) if !target.is_empty() => vec![target.clone()],
+            (named, _) => named.map(words_of).unwrap_or_default(),
         }
     } else {
         request.selection.target.clone()

@@ -46,7 +46,7 @@ pub fn locate(host: &Host, request: &PlanRequest) -> Result<Workspace, PlanError
     host.leave_out(inputs::left_out(&cargo_home));
     let config = Config::load(host, &cwd, &cargo_home, &request.env)?;
     let (manifest, root) = manifest_and_root(host, &cwd, request)?;
-    let checkout = checkout_of(host, &root, &request.env)?;
+    let checkout = checkout_of(host, &root, &request.env, &config.named_directories())?;
     let toolchain = toolchain::find(host, &cwd, &request.env, &config)?;
     Ok(Workspace {
         manifest,
@@ -167,11 +167,13 @@ fn is_excluded(workspace: &toml::Value, root: &Path, package: &Path) -> bool {
 }
 
 /// The directory that actions see: the git top level, or the common ancestor of the
-/// workspace and its path packages; never a home directory and never `/`.
+/// workspace and its path packages, those included that the configuration names; never a home
+/// directory and never `/`.
 fn checkout_of(
     host: &Host,
     root: &Path,
     env: &BTreeMap<String, String>,
+    configured: &[PathBuf],
 ) -> Result<PathBuf, PlanError> {
     let homes: Vec<PathBuf> = env
         .get("HOME")
@@ -191,10 +193,13 @@ fn checkout_of(
     if let Some(top) = top.filter(|top| !refused(top)) {
         return Ok(top.to_owned());
     }
-    let mut common = root.to_owned();
-    for package in path_packages(host, root) {
-        while !package.starts_with(&common) {
-            common.pop();
+    let mut common = with_all(root.to_owned(), &path_packages(host, root));
+    // A configuration is everybody's, so what it names need not be this workspace's: where that
+    // would lead too far, it goes without.
+    for directory in configured.iter().filter(|directory| host.is_dir(directory)) {
+        let wider = with_all(common.clone(), &path_packages(host, directory));
+        if !refused(&wider) {
+            common = wider;
         }
     }
     if !refused(&common) {
@@ -212,7 +217,18 @@ fn checkout_of(
     Ok(root.to_owned())
 }
 
-/// Directories of path packages that a workspace's manifests name, all the way down.
+/// The nearest directory above that holds these too.
+fn with_all(mut common: PathBuf, directories: &[PathBuf]) -> PathBuf {
+    for directory in directories {
+        while !directory.starts_with(&common) {
+            common.pop();
+        }
+    }
+    common
+}
+
+/// A workspace or a package, and the directories of path packages that its manifests name, all the
+/// way down.
 fn path_packages(host: &Host, root: &Path) -> Vec<PathBuf> {
     let mut found: Vec<PathBuf> = Vec::new();
     let mut queue = vec![root.to_owned()];

@@ -170,6 +170,7 @@ impl Stage {
                 cargo_home: self.checkout.path().join("no-cargo-home"),
                 sysroot: "/".into(),
                 hidden: vec![RelPath::new("target").unwrap()],
+                unlisted: vec![RelPath::new("target").unwrap()],
                 repository: Vec::new(),
                 sight: None,
             },

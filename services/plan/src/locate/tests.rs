@@ -53,16 +53,16 @@ fn the_git_top_level_is_the_checkout_also_of_a_worktree() {
     ]);
     let sub = root.join("top/sub");
     assert_eq!(
-        checkout_of(&host(), &sub, &home(Path::new("/h"))).unwrap(),
+        checkout_of(&host(), &sub, &home(Path::new("/h")), &[]).unwrap(),
         root.join("top")
     );
     // Not if it is a home directory, or holds one.
     assert_eq!(
-        checkout_of(&host(), &sub, &home(&root.join("top"))).unwrap(),
+        checkout_of(&host(), &sub, &home(&root.join("top")), &[]).unwrap(),
         sub
     );
     assert_eq!(
-        checkout_of(&host(), &sub, &home(&root.join("top/h"))).unwrap(),
+        checkout_of(&host(), &sub, &home(&root.join("top/h")), &[]).unwrap(),
         sub
     );
 }
@@ -83,12 +83,37 @@ fn without_git_path_packages_widen_the_checkout() {
     ]);
     let ws = root.join("all/ws");
     assert_eq!(
-        checkout_of(&host(), &ws, &home(Path::new("/h"))).unwrap(),
+        checkout_of(&host(), &ws, &home(Path::new("/h")), &[]).unwrap(),
         root.join("all")
     );
     assert_eq!(
-        checkout_of(&host(), &ws, &home(&root.join("all"))).unwrap(),
+        checkout_of(&host(), &ws, &home(&root.join("all")), &[]).unwrap(),
         ws
     );
-    assert!(checkout_of(&host(), &ws, &home(&ws)).is_err());
+    assert!(checkout_of(&host(), &ws, &home(&ws), &[]).is_err());
+}
+
+#[test]
+fn what_the_configuration_names_widens_the_checkout_where_it_may() {
+    let (_dir, root) = tree(&[
+        ("all/ws/Cargo.toml", PACKAGE),
+        ("all/a/Cargo.toml", PACKAGE),
+        ("far/b/Cargo.toml", PACKAGE),
+        (
+            "all/ws/.cargo/config.toml",
+            "paths = ['../a', '../none']\n[patch.x]\nb = { path = '../../far/b' }\n",
+        ),
+    ]);
+    let ws = root.join("all/ws");
+    let none = BTreeMap::new();
+    let config = Config::load(&host(), &ws, &root.join("none"), &none).unwrap();
+    let mut named = config.named_directories();
+    named.sort();
+    let expected = ["all/a", "all/none", "far/b"].map(|name| root.join(name));
+    assert_eq!(named, expected);
+    let at = |home_: &Path| checkout_of(&host(), &ws, &home(home_), &named).unwrap();
+    assert_eq!(at(Path::new("/h")), root);
+    // One that would take a home in is not this workspace's.
+    assert_eq!(at(&root.join("home")), root.join("all"));
+    assert_eq!(at(&root.join("all/home")), ws);
 }
