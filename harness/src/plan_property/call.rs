@@ -6,7 +6,7 @@ use crate::locate;
 
 /// The arguments after `build`.
 pub(crate) fn arguments(state: &State) -> Vec<String> {
-    let mut all = vec![
+    let mut all = [
         match state.get(Knob::Selection) {
             0 => "",
             1 => "--workspace",

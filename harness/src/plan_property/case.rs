@@ -174,3 +174,42 @@ fn each(cases: &[Case], smaller: fn(&Case) -> Vec<Case>) -> Vec<Vec<Case>> {
     }
     found
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn seeds_turn_every_knob_to_every_value() {
+        let mut seen = BTreeSet::new();
+        for case in (0..2000).map(Case::of) {
+            assert!(case.edits.len() >= 8, "{case:?}");
+            for edit in case.edits {
+                if let Edit::Turn(knob, value) = edit {
+                    seen.insert((knob, value));
+                }
+            }
+        }
+        let all: usize = Knob::ALL.iter().map(|(_, count)| usize::from(*count)).sum();
+        assert_eq!(seen.len(), all);
+    }
+
+    #[test]
+    fn only_the_edit_that_fails_is_left() {
+        let fails = |cases: &Vec<Case>| {
+            let edits = &cases.last()?.edits;
+            edits.contains(&Edit::Again).then_some(())
+        };
+        let cases: Vec<Case> = (0..40).map(Case::of).collect();
+        let last = cases
+            .iter()
+            .rposition(|case| fails(&vec![case.clone()]).is_some());
+        let cases = cases[..=last.expect("one of many does nothing")].to_vec();
+        let (cases, ()) = crate::property::shrink::shrink(cases, (), &SMALLER, 200, fails);
+        assert_eq!(cases.len(), 1);
+        assert_eq!(cases[0].edits, [Edit::Again]);
+        assert_eq!(cases[0].start, State::default());
+    }
+}

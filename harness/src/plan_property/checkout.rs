@@ -127,13 +127,13 @@ impl Checkout {
     fn write_files(&mut self, new: Files) {
         let old = std::mem::take(&mut self.files);
         for (path, entry) in &old {
-            // A file below what becomes a link, or was one, goes by its own path too.
-            if new.get(path) != Some(entry)
-                && !matches!(
-                    (entry, new.get(path)),
-                    (Entry::File(_), Some(Entry::File(_)))
-                )
-            {
+            // Files are written over; whatever else changes goes first, as links do before there
+            // are files below their paths.
+            let kept = match (entry, new.get(path)) {
+                (Entry::File(_), Some(Entry::File(_))) => true,
+                (entry, new) => new == Some(entry),
+            };
+            if !kept {
                 self.remove(path);
             }
         }
@@ -194,9 +194,10 @@ impl Checkout {
 
     fn plan(&self, state: &State, how: &str) -> Result<(Told, bool), String> {
         let directory = self.parent.join(call::directory(state));
-        let directory = match directory.is_dir() {
-            true => directory,
-            false => self.parent.join(CHECKOUT),
+        let directory = if directory.is_dir() {
+            directory
+        } else {
+            self.parent.join(CHECKOUT)
         };
         let mut command = self.env.vx_command(directory);
         command

@@ -116,6 +116,8 @@ impl Made<'_> {
                 self.link("crates/two/Cargo.toml", target);
             }
         }
+        // A glob that finds nothing is taken for a path.
+        self.package("more/w/rust", manifests::plain("always", "0.1.0"));
         match self.state.get(Knob::More) {
             0 => {}
             1 => self.file("more/x/rust/notes.txt", ""),

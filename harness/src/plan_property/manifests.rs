@@ -60,6 +60,7 @@ fn package(state: &State) -> String {
         text += "build = \"scripts/build.rs\"\n";
     }
     if state.get(Knob::Targets) == 1 {
+        // Its targets below name the program.
         text += "autobins = false\n";
     }
     text
@@ -72,18 +73,23 @@ fn workspace(state: &State) -> String {
         2 => "\"crates/*\", \"more/*/rust\"",
         _ => "\"c*s/[ot]*\"",
     };
-    let exclude = match state.get(Knob::Exclude) {
-        0 => "exclude = [\"excluded\", \"elsewhere\", \"patched\"]\n",
-        1 => "exclude = [\"crates/two\", \"excluded\", \"nested\"]\n",
+    let mut exclude = match state.get(Knob::Exclude) {
+        0 => "\"excluded\", \"elsewhere\", \"patched\"",
+        1 => "\"excluded\", \"crates/two\"",
         _ => "",
-    };
+    }
+    .to_owned();
+    if state.get(Knob::Nested) == 1 && !exclude.is_empty() {
+        // A root that is depended on may not be a member.
+        exclude += ", \"nested\"";
+    }
     let defaults = match state.get(Knob::DefaultMembers) {
         0 => "",
         1 => "default-members = [\".\", \"crates/one\"]\n",
         _ => "default-members = [\"crates/*\"]\n",
     };
     format!(
-        "[workspace]\nmembers = [{members}]\n{exclude}{defaults}\
+        "[workspace]\nmembers = [{members}]\nexclude = [{exclude}]\n{defaults}\
          [workspace.dependencies]\none = {{ path = \"crates/one\" }}\n{}",
         workspace_lints(state)
     )
@@ -152,6 +158,7 @@ fn features(state: &State) -> String {
 
 fn targets(state: &State) -> String {
     match state.get(Knob::Targets) {
+        1 => "[[bin]]\nname = \"app\"\npath = \"src/main.rs\"\n",
         2 => "[[bin]]\nname = \"app\"\npath = \"src/main.rs\"\nrequired-features = [\"with\"]\n",
         3 => "[[bin]]\nname = \"extra\"\n",
         _ => "",
