@@ -12,6 +12,7 @@ mod files;
 mod knob;
 mod manifests;
 mod tally;
+mod text;
 
 use std::fmt::Write;
 use std::sync::atomic::Ordering;
@@ -20,6 +21,7 @@ use std::time::{Duration, Instant};
 use case::Case;
 use checkout::{Checkout, Failure};
 use tally::Tally;
+use text::describe;
 
 use crate::env::Env;
 use crate::property::{Settings, shrink};
@@ -94,10 +96,8 @@ fn smaller(base: &Env, mut cases: Vec<Case>, original: Failure) -> String {
         }
     };
     for case in &cases {
-        let _ = writeln!(text, "\nstart: {:?}", case.start.turned());
-        for (index, edit) in case.edits.iter().enumerate() {
-            let _ = writeln!(text, "edit {}: {edit:?}", index + 1);
-        }
+        text += "\n";
+        text += &describe(case);
     }
     let _ = writeln!(
         text,
