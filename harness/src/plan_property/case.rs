@@ -2,7 +2,7 @@
 
 use fastrand::Rng;
 
-use super::knob::{Knob, State};
+use super::knob::{GROUPS, Knob, State};
 use crate::property::shrink::{Pass, without_chunks};
 
 /// How many edits a case has.
@@ -50,9 +50,13 @@ fn is_harsh(knob: Knob, value: u8) -> bool {
     )
 }
 
-fn turn(rng: &mut Rng, state: &State, mild: bool) -> (Knob, u8) {
+/// Turns a knob, mostly one of a group.
+fn turn(rng: &mut Rng, state: &State, group: &[Knob], mild: bool) -> (Knob, u8) {
     loop {
         let (knob, count) = Knob::ALL[rng.usize(..Knob::ALL.len())];
+        if !group.contains(&knob) && rng.u8(..8) != 0 {
+            continue;
+        }
         let value = rng.u8(..count);
         let wanted = !is_harsh(knob, value) || (!mild && rng.u8(..4) == 0);
         if wanted && value != state.get(knob) {
@@ -66,8 +70,9 @@ impl Case {
     pub(crate) fn of(seed: u64) -> Self {
         let mut rng = Rng::with_seed(seed);
         let mut start = State::default();
+        let group = GROUPS[rng.usize(..GROUPS.len())];
         for _ in 0..rng.u8(4..18) {
-            let (knob, value) = turn(&mut rng, &start, true);
+            let (knob, value) = turn(&mut rng, &start, group, true);
             start = start.with(knob, value);
         }
         let mut states = vec![start.clone()];
@@ -80,7 +85,7 @@ impl Case {
                 2..=4 => Edit::Back(rng.usize(1..=3)),
                 5..=10 if harsh => Edit::Back(1),
                 _ => {
-                    let (knob, value) = turn(&mut rng, &states[states.len() - 1], false);
+                    let (knob, value) = turn(&mut rng, &states[states.len() - 1], group, false);
                     Edit::Turn(knob, value)
                 }
             };

@@ -106,6 +106,60 @@ knobs! {
     Directory = 3,
 }
 
+/// Knobs that say something about one thing: turned together they show what one alone does not.
+pub(crate) const GROUPS: &[&[Knob]] = &[
+    &[
+        Knob::ConfigCheckout,
+        Knob::ConfigParent,
+        Knob::ConfigHome,
+        Knob::Included,
+        Knob::Flags,
+    ],
+    &[Knob::Git, Knob::Patch, Knob::PatchPlace, Knob::Vendored],
+    &[
+        Knob::Members,
+        Knob::Exclude,
+        Knob::DefaultMembers,
+        Knob::More,
+        Knob::Excluded,
+        Knob::Nested,
+        Knob::Inner,
+        Knob::Selection,
+    ],
+    &[
+        Knob::Root,
+        Knob::One,
+        Knob::Two,
+        Knob::UseOne,
+        Knob::Selection,
+        Knob::Directory,
+    ],
+    &[
+        Knob::OneFeatures,
+        Knob::OneVersion,
+        Knob::UseOne,
+        Knob::Defaults,
+        Knob::Features,
+        Knob::Lints,
+        Knob::OneLints,
+    ],
+    &[
+        Knob::Profile,
+        Knob::ProfileVariable,
+        Knob::Chosen,
+        Knob::ConfigCheckout,
+    ],
+    &[
+        Knob::Bin,
+        Knob::Tests,
+        Knob::Examples,
+        Knob::Library,
+        Knob::Script,
+        Knob::Targets,
+        Knob::Selection,
+    ],
+];
+
 /// A workspace and how `vx` is called there: the knobs that are not at 0.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct State(BTreeMap<Knob, u8>);
