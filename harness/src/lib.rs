@@ -18,6 +18,7 @@ mod gate;
 mod git;
 mod locate;
 pub mod magic;
+pub mod plan_property;
 mod process;
 pub mod property;
 mod reap;

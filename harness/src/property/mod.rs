@@ -18,7 +18,7 @@ mod generate;
 mod model;
 mod render;
 mod sequence;
-mod shrink;
+pub(crate) mod shrink;
 mod workspace;
 
 use std::fmt::Write;
@@ -60,16 +60,22 @@ impl Settings {
     /// When a variable is no number.
     #[must_use]
     pub fn from_environment(sequences: u64) -> Self {
+        Self::of_variables("VX_PROPERTY", sequences)
+    }
+
+    /// The same, of the variables with this prefix.
+    pub(crate) fn of_variables(prefix: &str, sequences: u64) -> Self {
         let number = |name: &str| {
-            let text = std::env::var(name).ok()?;
+            let name = format!("{prefix}_{name}");
+            let text = std::env::var(&name).ok()?;
             let number = text.parse::<u64>();
             Some(number.unwrap_or_else(|error| panic!("{name}={text}: {error}")))
         };
-        let seed = number("VX_PROPERTY_SEED");
+        let seed = number("SEED");
         let usual = if seed.is_some() { 1 } else { sequences };
         Self {
             seed: seed.unwrap_or(0),
-            sequences: number("VX_PROPERTY_SEQUENCES").unwrap_or(usual),
+            sequences: number("SEQUENCES").unwrap_or(usual),
             threads: thread::available_parallelism().map_or(1, |count| count.get().min(4)),
         }
     }
@@ -93,6 +99,23 @@ impl Settings {
         base: impl Fn() -> B + Sync,
         subject: impl Fn(&B) -> S + Sync,
     ) -> Option<Found> {
+        self.first(base, |base, seeds, stop| {
+            let cases: Vec<Case> = seeds.map(generate::case).collect();
+            let (count, failure) = run_cases(&cases, &mut subject(base))?;
+            stop.store(true, Ordering::Relaxed);
+            Some(Found::shrunk(cases[..count].to_vec(), failure, || {
+                subject(base)
+            }))
+        })
+    }
+
+    /// Hands the seeds out to threads, as many at once as one home sees, until `run` finds
+    /// something. It sets the flag as soon as it knows that it will, and the others stop.
+    pub(crate) fn first<B, F: Send>(
+        self,
+        base: impl Fn() -> B + Sync,
+        run: impl Fn(&B, Seeds, &AtomicBool) -> Option<F> + Sync,
+    ) -> Option<F> {
         let next = AtomicU64::new(0);
         let stop = AtomicBool::new(false);
         let work = || {
@@ -105,16 +128,13 @@ impl Settings {
                     return None;
                 }
                 let end = (start + PER_HOME).min(self.sequences);
-                let cases: Vec<Case> = (start..end)
-                    .map(|index| generate::case(self.seed.wrapping_add(index)))
-                    .collect();
-                let Some((count, failure)) = run_cases(&cases, &mut subject(&base)) else {
-                    continue;
-                };
-                stop.store(true, Ordering::Relaxed);
-                return Some(Found::shrunk(cases[..count].to_vec(), failure, || {
-                    subject(&base)
-                }));
+                let seeds = (start..end)
+                    .map(|index| self.seed.wrapping_add(index))
+                    .collect::<Vec<_>>();
+                if let Some(found) = run(&base, seeds.into_iter(), &stop) {
+                    stop.store(true, Ordering::Relaxed);
+                    return Some(found);
+                }
             }
         };
         thread::scope(|scope| {
@@ -130,6 +150,9 @@ impl Settings {
         })
     }
 }
+
+/// The seeds of the sequences that one home sees.
+pub(crate) type Seeds = std::vec::IntoIter<u64>;
 
 /// Runs cases in one home. When one fails: how many ran, and how the last of them failed.
 fn run_cases(cases: &[Case], subject: &mut dyn Subject) -> Option<(usize, Failure)> {

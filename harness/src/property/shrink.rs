@@ -102,7 +102,7 @@ fn each(cases: &[Case], smaller: fn(&Case) -> Vec<Case>) -> Vec<Vec<Case>> {
 }
 
 /// A list without all of it, without each half, each quarter, down to each one.
-fn without_chunks<T: Clone>(list: &[T]) -> Vec<Vec<T>> {
+pub(crate) fn without_chunks<T: Clone>(list: &[T]) -> Vec<Vec<T>> {
     let mut found = Vec::new();
     let mut length = list.len();
     while length > 0 {
