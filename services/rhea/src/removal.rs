@@ -119,7 +119,7 @@ mod tests {
         fs::write(root.join("1"), "in the way").unwrap();
         fs::write(root.join("a/b/file"), "1").unwrap();
         symlink(&kept, root.join("a/link")).unwrap();
-        fs::set_permissions(root.join("a/b"), fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(root.join("a/b"), fs::Permissions::from_mode(0o000)).unwrap();
         remove(&root).unwrap();
         assert!(!root.exists());
         assert!(kept.join("file").exists());

@@ -6,7 +6,6 @@
 mod support;
 
 use std::collections::BTreeSet;
-use std::process::Command;
 
 use support::{Bench, probe, shell, user};
 use vx_core::readset::{ReadKind, ReadPlace, Trace};
@@ -386,22 +385,10 @@ fn in_checkout(trace: &Trace) -> BTreeSet<(ReadKind, &str)> {
         .collect()
 }
 
-fn files(bench: &Bench) {
-    bench.write("a", "1");
-    bench.write("d/x", "2");
-    bench.write("script", "#!/bin/sh\nexit 0\n");
-    std::os::unix::fs::symlink("a", bench.checkout.path().join("link")).unwrap();
-    std::os::unix::fs::symlink("/proc/self/cwd", bench.checkout.path().join("here")).unwrap();
-    std::fs::copy("/bin/true", bench.checkout.path().join("tool")).unwrap();
-    let script = bench.checkout.path().join("script");
-    let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-    std::fs::set_permissions(script, executable).unwrap();
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn every_way_to_look_is_seen() {
     let bench = Bench::new().await;
-    files(&bench);
+    probe::files(&bench);
     probe::compile(&bench, WAYS.iter().map(|(_, body, _)| *body));
     for (index, (name, _, expected)) in WAYS.iter().enumerate() {
         let trace = traced(&bench, index).await;
@@ -452,7 +439,7 @@ const UNKNOWN: &[(&str, &str)] = &[
 #[tokio::test(flavor = "multi_thread")]
 async fn what_can_not_be_told_is_given_up() {
     let bench = Bench::new().await;
-    files(&bench);
+    probe::files(&bench);
     probe::compile(&bench, UNKNOWN.iter().map(|(_, body)| *body));
     for (index, (name, _)) in UNKNOWN.iter().enumerate() {
         let trace = of_probe(&bench, index, name, CheckoutMode::PrivateLayer).await;
@@ -471,7 +458,7 @@ async fn second_names_hide_nothing() {
         "if (rename(\"a\", \"new\")) return errno; return opened(open(\"new\", O_RDONLY));",
     ];
     let bench = Bench::new().await;
-    files(&bench);
+    probe::files(&bench);
     probe::compile(&bench, NAMES.iter().copied());
     for (index, body) in NAMES.iter().enumerate() {
         let trace = of_probe(&bench, index, body, CheckoutMode::PrivateLayer).await;
@@ -485,85 +472,12 @@ async fn second_names_hide_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn paths_below_another_root_are_given_up() {
     let bench = Bench::new().await;
-    files(&bench);
+    probe::files(&bench);
     let body = "struct open_how how = { .flags = O_RDONLY, .resolve = RESOLVE_IN_ROOT }; \
                 return opened(syscall(SYS_openat2, directory(\"d\"), \"/x\", &how, sizeof how));";
     probe::compile(&bench, [body].into_iter());
     let trace = traced(&bench, 0).await;
     assert!(trace.incomplete.is_some());
-}
-
-/// Paths that a `realpath` has to get right, whoever answers.
-const PATHS: &[&str] = &[
-    ".",
-    "/",
-    "//",
-    "/usr/bin/../lib",
-    "/bin/sh",
-    "/lib",
-    "a",
-    "a/",
-    "a/.",
-    "a/..",
-    "a/x",
-    "d",
-    "d/.",
-    "d//x",
-    "d/../d/./x",
-    "link",
-    "link/",
-    "up/d",
-    "loop",
-    "none",
-    "none/..",
-    "d/none/x",
-    "/proc/self/cwd",
-    "/proc/self/cwd/d/x",
-    "/dev/fd",
-    "/vx",
-    "/vx/ws/../toolchain/lib",
-    "/tmp",
-    "/etc/passwd",
-    "",
-];
-
-#[tokio::test(flavor = "multi_thread")]
-async fn real_paths_are_what_the_c_library_says() {
-    let bench = Bench::new().await;
-    files(&bench);
-    for (target, link) in [("loop", "loop"), ("../ws", "up")] {
-        std::os::unix::fs::symlink(target, bench.checkout.path().join(link)).unwrap();
-    }
-    bench.write("deep/d/x", "1");
-    bench.write(
-        "probe.c",
-        "#define _GNU_SOURCE\n#include <errno.h>\n#include <limits.h>\n#include <stdio.h>\n\
-         #include <stdlib.h>\n#include <string.h>\n#include <unistd.h>\n\
-         int main(int count, char **paths) { for (int i = 1; i < count; i++) { errno = 0; \
-         char room[PATH_MAX]; char *real = realpath(paths[i], room); \
-         printf(\"%s: %s %d\\n\", paths[i], real ? real : \"-\", real ? 0 : errno); \
-         char *own = realpath(paths[i], 0); if (!own != !real || (own && strcmp(own, real))) return 1; \
-         free(own); } return canonicalize_file_name(\"/\") == 0; }",
-    );
-    let compiled = Command::new("cc")
-        .current_dir(bench.checkout.path())
-        .args(["-w", "-O2", "-o", "probe", "probe.c"])
-        .status();
-    assert!(compiled.unwrap().success());
-    let mut said = Vec::new();
-    for watch in [Watch::Nothing, Watch::Everything] {
-        let mut action = shell("");
-        action.argv = vec!["/vx/ws/probe".to_owned()];
-        action
-            .argv
-            .extend(PATHS.iter().map(|&path| path.to_owned()));
-        action.cwd = vx_core::places::CHECKOUT.to_owned();
-        action.checkout = bench.mount(CheckoutMode::ReadOnly);
-        action.watch = watch;
-        said.push(bench.run(action).await.succeeded().text("stdout"));
-    }
-    let lines = |text: &str| text.lines().map(str::to_owned).collect::<Vec<_>>();
-    assert_eq!(lines(&said[0]), lines(&said[1]));
 }
 
 /// In a layer of its own an action can make links as it likes: what is read through them is read

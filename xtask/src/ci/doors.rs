@@ -31,6 +31,11 @@ const DOORS: &[(&str, &str)] = &[
         "whether the stamp of a file that is being digested can be believed",
     ),
     (
+        "services/aether/src/memo.rs",
+        "whether a target directory is one of cargo's caches: only what listings leave out, which are \
+         observed without it",
+    ),
+    (
         "services/aether/src/sight.rs",
         "says which observations an action can make",
     ),

@@ -75,3 +75,16 @@ pub fn compile<'a>(bench: &Bench, bodies: impl Iterator<Item = &'a str>) {
         .unwrap();
     assert!(status.success());
 }
+
+/// What ways lead to: files, a directory, links, a script and a program.
+pub fn files(bench: &Bench) {
+    bench.write("a", "1");
+    bench.write("d/x", "2");
+    bench.write("script", "#!/bin/sh\nexit 0\n");
+    std::os::unix::fs::symlink("a", bench.checkout.path().join("link")).unwrap();
+    std::os::unix::fs::symlink("/proc/self/cwd", bench.checkout.path().join("here")).unwrap();
+    std::fs::copy("/bin/true", bench.checkout.path().join("tool")).unwrap();
+    let script = bench.checkout.path().join("script");
+    let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(script, executable).unwrap();
+}
