@@ -11,7 +11,7 @@ use super::confine::Rights;
 use super::control::Control;
 use super::fault::Fault;
 use super::ids::StandIn;
-use super::isolated::Entered;
+use super::root::Sources;
 use super::spec::{BindAccess, Bounds, GuardSpec, Report, RootSpec};
 use super::supervise::{Household, supervise};
 use super::usage::Usage;
@@ -21,13 +21,13 @@ use super::{Jobs, confine, root};
 pub(super) fn run(
     spec: &GuardSpec,
     root: &RootSpec,
-    entered: Entered,
+    sources: Option<Sources>,
     control: &Control,
     jobs: Jobs,
     trace: &OwnedFd,
     started: Instant,
 ) -> ! {
-    let report = match prepare(root, entered, spec.bounds) {
+    let report = match prepare(root, sources, spec.bounds) {
         Ok(()) => {
             let setup = started.elapsed();
             control.report(&Report::Ready { setup });
@@ -45,18 +45,19 @@ pub(super) fn run(
     std::process::exit(0)
 }
 
-fn prepare(root: &RootSpec, entered: Entered, bounds: Bounds) -> Result<(), Fault> {
-    let rights = match &entered.sources {
+/// `sources` are there where this process is to become the action's user.
+fn prepare(root: &RootSpec, sources: Option<Sources>, bounds: Bounds) -> Result<(), Fault> {
+    let rights = match &sources {
         Some(sources) if sources.unshifted => Rights::OverRootsFiles,
         _ => Rights::None,
     };
-    if entered.as_stand_in {
+    if sources.is_some() {
         StandIn::become_user()?;
     }
     // The guard is watched too, through the control socket, should it be gone before this takes
     // hold. A change of user would undo it.
     let _ = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
-    root::build(root, entered, bounds.memory)?;
+    root::build(root, sources, bounds.memory)?;
     confine::identify(root.network)?;
     confine::leave_keyring();
     confine::bound_processes();

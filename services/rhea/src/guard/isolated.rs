@@ -15,14 +15,6 @@ use super::root::Sources;
 use super::spec::{GuardSpec, RootSpec};
 use super::{Jobs, confine, init, mounts, silence};
 
-/// What an action's first process starts with.
-pub(super) struct Entered {
-    /// Everything taken from the host, where only who is outside may take it.
-    pub(super) sources: Option<Sources>,
-    /// Whether to become the action's user.
-    pub(super) as_stand_in: bool,
-}
-
 /// Guards an action in a root of its own.
 pub(super) fn guard(
     spec: &GuardSpec,
@@ -35,44 +27,37 @@ pub(super) fn guard(
     let _ = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
     // What the root is mounted on while it is built may be out of the action's user's reach.
     rustix::process::chdir(root.base.as_str()).step(format_args!("enter {}", root.base))?;
-    let entered = match ids::stand_in()? {
-        Some(ids) => enter_as_stand_in(root, &ids)?,
-        None => enter_as_oneself(root)?,
+    let sources = match ids::stand_in()? {
+        Some(ids) => Some(enter_as_stand_in(root, &ids)?),
+        None => enter_as_oneself(root).map(|()| None)?,
     };
     confine::close_memory().step("close this process's memory")?;
     // SAFETY: this process has one thread, so the child may do what the parent may.
     let child = match unsafe { libc::fork() } {
-        0 => init::run(spec, root, entered, control, jobs, &trace, started),
+        0 => init::run(spec, root, sources, control, jobs, &trace, started),
         pid => Pid::from_raw(pid)
             .filter(|_| pid > 0)
             .ok_or_else(mounts::last_errno)
             .step("fork")?,
     };
     silence();
-    drop((jobs, trace, entered));
+    drop((jobs, trace, sources));
     watch(child, control)
 }
 
-fn enter_as_oneself(root: &RootSpec) -> Result<Entered, Fault> {
+fn enter_as_oneself(root: &RootSpec) -> Result<(), Fault> {
     ids::enter_own()?;
-    unshare(namespaces(root.network))?;
-    Ok(Entered {
-        sources: None,
-        as_stand_in: false,
-    })
+    unshare(namespaces(root.network))
 }
 
 /// The host's mounts are taken while this process may shift their ids.
-fn enter_as_stand_in(root: &RootSpec, ids: &StandIn) -> Result<Entered, Fault> {
+fn enter_as_stand_in(root: &RootSpec, ids: &StandIn) -> Result<Sources, Fault> {
     unshare(UnshareFlags::NEWNS)?;
     separate_mounts()?;
     let sources = Sources::clone_from_host(root, Some(ids.shift()))?;
     ids.enter()?;
     unshare(namespaces(root.network))?;
-    Ok(Entered {
-        sources: Some(sources),
-        as_stand_in: true,
-    })
+    Ok(sources)
 }
 
 /// The namespaces of an action beside its users'. With the host's network its namespace is kept.

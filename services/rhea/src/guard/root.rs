@@ -12,7 +12,7 @@ use rustix::mount::{MountAttrFlags, UnmountFlags, unmount};
 use vx_core::{CheckoutMode, CheckoutMount, RelPath, places};
 
 use super::fault::{Fault, Step};
-use super::isolated::{self, Entered};
+use super::isolated;
 use super::mounts::{
     self, Access, attach, attach_here, beneath, clone_directory, filesystem, make_directory,
     shift_ids, tmpfs,
@@ -84,9 +84,9 @@ const MASKED: &[&str] = &[
 
 /// Builds the root and makes it the calling process's. `memory` is what may be kept in memory
 /// file systems, in bytes.
-pub(super) fn build(spec: &RootSpec, entered: Entered, memory: u64) -> Result<(), Fault> {
+pub(super) fn build(spec: &RootSpec, sources: Option<Sources>, memory: u64) -> Result<(), Fault> {
     isolated::separate_mounts()?;
-    let sources = match entered.sources {
+    let sources = match sources {
         Some(sources) => sources,
         None => Sources::clone_from_host(spec, None)?,
     };

@@ -8,6 +8,7 @@ use std::path::Path;
 use rustix::process::Pid;
 
 use super::spec::{Bounds, Report};
+use crate::meter::gib;
 
 /// How far free space may fall before directories are measured again, in bytes: a walk over
 /// thousands of files is nothing to do each second for nothing.
@@ -242,10 +243,6 @@ fn size_below(directory: &Path, deepest: usize, room: &mut usize) -> Option<u64>
         }
     }
     Some(size)
-}
-
-fn gib(bytes: u64) -> String {
-    crate::meter::gib(bytes)
 }
 
 #[cfg(test)]
