@@ -1,4 +1,5 @@
-//! Files that flags of the user name, for crates of the checkout and for others.
+//! Files that flags and variables of the configuration name, for crates of the checkout and for
+//! others.
 
 use std::path::Path;
 use std::process::Command;
@@ -115,4 +116,115 @@ fn an_archive_that_only_flags_tell_of() {
     })
     .given("RUSTFLAGS", flags(&path))
     .fails();
+}
+
+#[test]
+fn a_variable_that_names_a_file_of_the_first_checkout() {
+    let env = Env::new();
+    let project = env.project("//- /none\n");
+    let one = Project::at(project.join("one"));
+    let data = one.join("data").display().to_string();
+    one.write(
+        "Cargo.toml",
+        "[package]\nname = \"app\"\nversion = \"0.1.0\"\nedition = \"2024\"\n[workspace]\n",
+    );
+    one.write(
+        ".cargo/config.toml",
+        &format!("[env]\nVX_CASE_DATA = \"{data}\"\n"),
+    );
+    one.write(
+        "src/main.rs",
+        r#"fn main() { println!("{} {}", include_str!(env!("VX_CASE_DATA")), env!("VX_CASE_DATA")); }"#,
+    );
+    one.write("data", "1");
+    let said = |text: &str| format!("{text} {data}");
+    let mut app = vx_harness::Cases::of(&env, Project::at(one.path().to_owned()));
+    // It holds the path that it has, so that the checkout has to be there: it is built once more.
+    app.build("first build")
+        .builds(["app", "app"])
+        .prints(&said("1"));
+    app.build("once more").builds([]).prints(&said("1"));
+
+    let two = one.copy_to(&project.join("two"));
+    two.write("data", "2");
+    one.write("data", "3");
+    let mut copy = app.at(Project::at(two.path().to_owned()));
+    copy.build("a copy whose file is another")
+        .builds(["app"])
+        .prints(&said("3"));
+    copy.change("the copy's own file", |_| two.write("data", "4"))
+        .builds([]);
+    copy.change("the first one's file", |_| one.write("data", "5"))
+        .builds(["app"])
+        .prints(&said("5"));
+    copy.change("the first one's file went", |_| one.remove("data"))
+        .fails();
+    app.change("and came back", |_| one.write("data", "6"))
+        .builds(["app"])
+        .prints(&said("6"));
+}
+
+/// A program over a package of a repository, whose script and whose library read what variables
+/// name.
+#[test]
+fn variables_that_name_files_for_packages_of_others() {
+    let env = Env::new().with_cargo_home(vx_harness::CargoHome::Empty);
+    let host = Project::at(env.fresh_path("host"));
+    host.write("words", "a");
+    let repository = Project::from_text(
+        &env.fresh_path("repository"),
+        r#"
+        //- /Cargo.toml
+        [package]
+        name = "outside"
+        version = "0.1.0"
+        edition = "2024"
+        //- /build.rs
+        fn main() {
+            let path = std::env::var("VX_CASE_SCHEMA").unwrap();
+            println!("cargo::rerun-if-changed={path}");
+            let schema = std::fs::read_to_string(path).unwrap_or_else(|_| "none".to_owned());
+            println!("cargo::rustc-env=SCHEMA={schema}");
+        }
+        //- /src/lib.rs
+        pub const ALL: &str = concat!(env!("SCHEMA"), " ", include_str!(env!("VX_CASE_WORDS")));
+        "#,
+    );
+    env.git_init(&repository);
+    let mut app = env.cases(&format!(
+        r#"
+        //- /Cargo.toml
+        [package]
+        name = "app"
+        version = "0.1.0"
+        edition = "2024"
+        [workspace]
+        [dependencies]
+        outside = {{ git = "file://{}" }}
+        //- /src/main.rs
+        fn main() {{ println!("{{}}", outside::ALL); }}
+        //- /schema.txt
+        1
+        //- /.cargo/config.toml
+        [env]
+        VX_CASE_SCHEMA = {{ value = "schema.txt", relative = true }}
+        VX_CASE_WORDS = "{}"
+        "#,
+        repository.path().display(),
+        host.join("words").display(),
+    ));
+    app.change("no schema", |app| app.remove("schema.txt"))
+        .runs_scripts_of(["outside"])
+        .builds(["app", "build_script_build", "outside"])
+        .prints("none a");
+    app.change("a schema", |app| app.write("schema.txt", "2"))
+        .runs_scripts_of(["outside"])
+        .builds(["app", "outside"])
+        .prints("2 a");
+    app.change("other words", |_| host.write("words", "b"))
+        .builds(["app", "outside"])
+        .prints("2 b");
+    app.build("the same again").builds([]);
+    app.change("a file that nobody reads", |app| app.write("other.txt", ""))
+        .builds([]);
 }

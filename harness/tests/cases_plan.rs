@@ -503,6 +503,30 @@ fn a_copy_of_what_names_its_own_place() {
 }
 
 #[test]
+fn a_plan_that_tells_of_another_checkout_does_not_serve_that_one() {
+    let env = Env::new();
+    let project = env.project("//- /none\n");
+    let one = Project::at(project.join("one"));
+    one.write("Cargo.toml", &manifest("app", "0.1.0", "[workspace]"));
+    one.write("src/main.rs", "fn main() {}\n");
+    let data = one.join("data").display().to_string();
+    one.write(
+        ".cargo/config.toml",
+        &format!("[env]\nVX_CASE_DATA = \"{data}\"\n"),
+    );
+    let two = one.copy_to(&project.join("two"));
+    let plan = |project: &Project, how: &str| {
+        let told = env.vx(project, &["build", how]).success().stdout;
+        let told: serde_json::Value = serde_json::from_str(&told).expect("a plan is JSON");
+        told["plan"].clone()
+    };
+    assert_eq!(plan(&two, "--plan"), plan(&two, "--plan=fresh"));
+    assert_eq!(plan(&one, "--plan"), plan(&one, "--plan=fresh"));
+    assert_ne!(plan(&one, "--plan"), plan(&two, "--plan"));
+    assert_eq!(origin(&env, &one), "memo");
+}
+
+#[test]
 fn plans_are_remembered_for_what_does_not_count() {
     let env = Env::new();
     let project = env.project(&alone("[workspace]"));

@@ -21,6 +21,11 @@ impl Tally {
         add(&self.refused, refused);
     }
 
+    /// Whether a plan that was just made is to be made once more: each eighth.
+    pub(crate) fn is_time_for_another(&self) -> bool {
+        get(&self.plans).is_multiple_of(8)
+    }
+
     /// The state was one that an edit went back to.
     pub(crate) fn undone(&self, hit: bool) {
         add(&self.undone, true);

@@ -84,13 +84,14 @@ impl Aether {
         };
         let durations = Arc::new(Durations::load(&directory.join("durations")));
         let sessions = Arc::clone(&services);
+        let home = directory.parent().unwrap_or(&directory).to_owned();
         Ok(Arc::new(Self {
             learned: Learned {
                 stat_cache: Arc::clone(&shared.stat_cache),
                 durations: Arc::clone(&durations),
                 directory,
             },
-            engine: Engine::new(sessions, shared, durations),
+            engine: Engine::new(home, sessions, shared, durations),
             services,
             settings: settings_of(environment),
             started: Instant::now(),

@@ -1,7 +1,7 @@
 //! One build from its request to its report.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -52,13 +52,15 @@ struct Timing {
 }
 
 impl Engine {
-    /// An engine that gets its services from `sessions`.
+    /// An engine that gets its services from `sessions`; all of them have their files in `home`.
     pub(crate) fn new(
+        home: PathBuf,
         sessions: Arc<dyn Sessions>,
         shared: Shared,
         durations: Arc<Durations>,
     ) -> Self {
-        let preparer = Preparer::new(Arc::clone(&shared.stat_cache), Arc::clone(&durations));
+        let cache = Arc::clone(&shared.stat_cache);
+        let preparer = Preparer::new(home, cache, Arc::clone(&durations));
         Self {
             sessions,
             shared,

@@ -28,6 +28,7 @@ mod inputs;
 mod keys;
 mod memo;
 mod moved;
+mod named;
 mod narrate;
 mod observe;
 mod offline;

@@ -3,7 +3,7 @@
 //! A memo is kept in memory and beside the results, so that another checkout of the same
 //! content, also on another machine, needs no cargo to know what to build.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -39,8 +39,20 @@ pub(crate) struct Basis {
     env: Vec<(String, Option<Digest>)>,
     /// The checkout that it serves alone, if so.
     checkout: Option<String>,
+    /// Paths that lie in no checkout which it serves.
+    told: BTreeSet<String>,
     /// The home of cargo's that it serves alone, if so.
     home: Option<String>,
+}
+
+impl Basis {
+    /// Whether what was planned by names a place in this checkout, which was elsewhere then.
+    fn tells_of(&self, checkout: &Path) -> bool {
+        let Some(checkout) = checkout.to_str() else {
+            return true;
+        };
+        self.told.iter().any(|path| path.contains(checkout))
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -66,7 +78,7 @@ pub(crate) struct Memos {
 pub(crate) fn name(request: &PlanRequest, workspace: &Workspace, toolchain: &Digest) -> RecordName {
     let statics = vx_plan::memo_static(request, workspace);
     let parts = (KEY_SCHEMA, statics, toolchain);
-    RecordName(Digest::of_value("vx plan memo 2", &parts))
+    RecordName(Digest::of_value("vx plan memo 3", &parts))
 }
 
 impl Memos {
@@ -89,6 +101,7 @@ impl Memos {
             plan.version == vx_plan::PLAN_VERSION
                 && serves(&basis.checkout, &workspace.checkout)
                 && serves(&basis.home, &workspace.cargo_home)
+                && (basis.checkout.is_some() || !basis.tells_of(&workspace.checkout))
                 && env_of(plan, &request.env) == basis.env
                 && holds(cache, workspace, plan, basis)
         };
@@ -226,6 +239,7 @@ pub(crate) fn weigh(
             inputs: inputs.all,
             env: env_of(plan, &request.env),
             checkout: inputs.bound.then(|| place(&workspace.checkout)),
+            told: inputs.told,
             home: inputs.bound_to_home.then(|| place(&workspace.cargo_home)),
         }),
         Err(error) => Weighed::Unknown(error.to_string()),
@@ -270,6 +284,7 @@ fn places(workspace: &Workspace, plan: &Plan) -> Places {
         cargo_home: workspace.cargo_home.clone(),
         sysroot: workspace.toolchain.sysroot.clone(),
         repository: Vec::new(),
+        named: Vec::new(),
         sight: None,
         hidden: Vec::new(),
         unlisted: unlisted(workspace, plan),

@@ -115,6 +115,7 @@ mod tests {
             hidden: Vec::new(),
             unlisted: Vec::new(),
             repository: Vec::new(),
+            named: Vec::new(),
             sight: None,
         }
     }

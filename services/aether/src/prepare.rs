@@ -1,6 +1,6 @@
 //! From a request to a build that can be scheduled: where it is, its plan, its identities.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -16,6 +16,7 @@ use crate::graph::Graph;
 use crate::host;
 use crate::identities::{Identities, Unisolated, static_part};
 use crate::memo::{self, Memos, Weighed};
+use crate::named::{self, Withheld};
 use crate::observe::{Places, observe};
 use crate::outside::Watched;
 use crate::session::{Bare, Session};
@@ -108,6 +109,8 @@ type KeptGraph = (Arc<Plan>, Arc<Identities>, Arc<Graph>);
 
 /// Makes builds ready; shared by all builds.
 pub(crate) struct Preparer {
+    /// Where the orchestrator, the store and the executor have their files.
+    home: PathBuf,
     stat_cache: Arc<StatCache>,
     memos: Memos,
     durations: Arc<Durations>,
@@ -192,8 +195,13 @@ pub(crate) async fn locate_root(request: &PlanRequest) -> Result<PathBuf, Prepar
 
 impl Preparer {
     /// A preparer that knows no plan yet.
-    pub(crate) fn new(stat_cache: Arc<StatCache>, durations: Arc<Durations>) -> Self {
+    pub(crate) fn new(
+        home: PathBuf,
+        stat_cache: Arc<StatCache>,
+        durations: Arc<Durations>,
+    ) -> Self {
         Self {
+            home,
             stat_cache,
             memos: Memos::default(),
             durations,
@@ -227,16 +235,22 @@ impl Preparer {
         let packages = plan.packages.iter();
         let declared = packages.flat_map(|package| package.declared.paths.iter().cloned());
         let repository = repository(&workspace.checkout);
-        let named = named_on_host(&plan);
+        let user = request.env.get("HOME").map(String::as_str);
+        let named = match bare {
+            None => Withheld::of(&self.home, user, &workspace).leave(&plan),
+            Some(_) => Vec::new(),
+        };
         let declared = declared
             .chain(repository.iter().cloned())
-            .chain(named)
+            .chain(named::by_flags(&plan))
+            .chain(named::with_real(named.iter().map(String::as_str)))
             .collect();
         let places = Places {
             checkout: workspace.checkout.clone(),
             cargo_home: workspace.cargo_home.clone(),
             sysroot: workspace.toolchain.sysroot.clone(),
             repository,
+            named,
             sight: Some(match bare {
                 None => Sight::new(&workspace.checkout, hidden.clone(), declared),
                 Some(_) => Sight::of_everything(&workspace.checkout),
@@ -506,20 +520,4 @@ fn tree(cache: &StatCache, places: &Places, path: &Path) -> Result<Digest, Prepa
             source,
         }),
     }
-}
-/// What settings name on the host, by that path and by where it really is.
-fn named_on_host(plan: &Plan) -> BTreeSet<String> {
-    let units = 0..plan.units.len();
-    let named: BTreeSet<&str> = units
-        .flat_map(|unit| vx_plan::named_paths(plan, unit))
-        .filter(|path| vx_core::places::below(path, vx_core::places::ROOT).is_none())
-        .collect();
-    let real = |path: &&str| {
-        std::fs::canonicalize(path)
-            .ok()?
-            .to_str()
-            .map(str::to_owned)
-    };
-    let real: Vec<String> = named.iter().filter_map(real).collect();
-    named.into_iter().map(str::to_owned).chain(real).collect()
 }

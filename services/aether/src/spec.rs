@@ -109,9 +109,9 @@ pub(crate) async fn prepare(
     let of_host = named
         .iter()
         .filter(|path| places::below(path, places::ROOT).is_none());
-    declared
-        .paths
-        .extend(of_host.map(|path| (*path).to_owned()));
+    let of_host = of_host.map(|path| (*path).to_owned());
+    declared.paths.extend(of_host);
+    declared.paths.extend(context.places.named.iter().cloned());
     let spec = ActionSpec {
         label: format!(
             "{} {} ({})",
@@ -299,6 +299,8 @@ fn watch(context: &BuildContext, unit: usize, inputs: &CompileInputs) -> Watch {
         || vx_plan::is_wrapped(plan, unit)
         || vx_plan::flags_read_files(plan, unit)
         || bundles(inputs)
+        || !context.places.named.is_empty()
+        || (sees_checkout(context, unit) && !is_local(&package.root))
     {
         Watch::Everything
     } else if is_local(&package.root) {

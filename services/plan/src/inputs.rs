@@ -15,7 +15,7 @@ use crate::host::{Look, Looks, links_on_the_way};
 use crate::locate::Workspace;
 use crate::model::{Plan, PlanInput, PlanPath};
 use crate::paths::text;
-use crate::place_bound::leaves;
+use crate::place_bound::{absolute, leaves};
 use crate::request::{PlanRequest, plan_env};
 
 /// What cargo keeps in its home for itself.
@@ -60,6 +60,8 @@ pub struct Inputs {
     pub looks: Vec<(Look, Option<Seen>)>,
     /// Whether the plan serves no checkout at another place.
     pub bound: bool,
+    /// Absolute paths that it has been told of, so that it serves no checkout which has one of them.
+    pub told: BTreeSet<String>,
     /// Whether it serves no other home of cargo's.
     pub bound_to_home: bool,
 }
@@ -98,7 +100,13 @@ pub fn inputs(
         .filter(|(look, seen)| sorting.counts(look, **seen))
         .map(|(look, seen)| (look.clone(), *seen))
         .collect();
-    let bound = is_bound(request, workspace, plan, &looks)?;
+    let mut binding = Binding {
+        workspace,
+        checkout: text(&workspace.checkout)?,
+        told: BTreeSet::new(),
+    };
+    let bound = binding.is_bound(request, plan, &looks);
+    let told = binding.told;
     for (look, seen) in &looks {
         sorting.add(look, *seen)?;
     }
@@ -106,6 +114,7 @@ pub fn inputs(
         all: sorting.found.into_iter().collect(),
         looks,
         bound,
+        told,
         bound_to_home: is_bound_to_home(workspace, plan),
     })
 }
@@ -202,61 +211,73 @@ impl Sorting<'_> {
     }
 }
 
-/// Whether something that decides the plan names the checkout's place, or leads out of it by a way
-/// that a copy elsewhere has its own of.
-fn is_bound(
-    request: &PlanRequest,
-    workspace: &Workspace,
-    plan: &Plan,
-    looks: &[(Look, Option<Seen>)],
-) -> Result<bool, PlanError> {
-    let checkout = text(&workspace.checkout)?;
-    let known = plan_env(&request.env);
-    let named = plan.env_inputs.iter();
-    let named = named.filter_map(|name| request.env.get(name));
-    let mut values = known.values().chain(named);
-    if values.any(|value| value.contains(checkout)) {
-        return Ok(true);
-    }
-    for (look, seen) in looks {
-        let path = Path::new(&look.path);
-        let outside = !path.starts_with(&workspace.checkout);
-        let bound = match (look.kind, seen) {
-            (ReadKind::Content, Some(Seen::File { .. }) | None) => binds(workspace, path, checkout),
-            // From outside through a link.
-            (ReadKind::Link, Some(Seen::Link { .. })) if outside => {
-                let real = workspace.host.canonicalize(path);
-                real.is_ok_and(|real| real.starts_with(&workspace.checkout))
-            }
-            _ => false,
-        };
-        if bound {
-            return Ok(true);
-        }
-    }
-    Ok(false)
+/// What of a plan's inputs holds for its checkout's place alone.
+struct Binding<'a> {
+    workspace: &'a Workspace,
+    checkout: &'a str,
+    told: BTreeSet<String>,
 }
 
-/// Whether a manifest or a configuration holds a path that means this place.
-fn binds(workspace: &Workspace, path: &Path, checkout: &str) -> bool {
-    let is_config = path.parent().is_some_and(|dir| dir.ends_with(".cargo"));
-    let is_toml = path
-        .extension()
-        .is_some_and(|extension| extension == "toml");
-    if !(is_toml || is_config) {
-        return false;
+impl Binding<'_> {
+    /// Whether something that decides the plan names the checkout's place, or leads out of it by a
+    /// way that a copy elsewhere has its own of.
+    fn is_bound(
+        &mut self,
+        request: &PlanRequest,
+        plan: &Plan,
+        looks: &[(Look, Option<Seen>)],
+    ) -> bool {
+        let known = plan_env(&request.env);
+        let named = plan.env_inputs.iter();
+        let named = named.filter_map(|name| request.env.get(name));
+        for value in known.values().chain(named) {
+            if self.names(value) {
+                return true;
+            }
+        }
+        looks.iter().any(|(look, seen)| {
+            let path = Path::new(&look.path);
+            let outside = !path.starts_with(&self.workspace.checkout);
+            match (look.kind, seen) {
+                (ReadKind::Content, Some(Seen::File { .. }) | None) => self.binds(path),
+                // From outside through a link.
+                (ReadKind::Link, Some(Seen::Link { .. })) if outside => {
+                    let real = self.workspace.host.canonicalize(path);
+                    real.is_ok_and(|real| real.starts_with(&self.workspace.checkout))
+                }
+                _ => false,
+            }
+        })
     }
-    let above = path.parent().and_then(Path::parent).unwrap_or(path);
-    if is_config && workspace.checkout.starts_with(above) && workspace.checkout != above {
-        // What is relative in it is meant from there.
-        return !path.starts_with(&workspace.cargo_home);
+
+    /// Whether a text names the checkout's place; what else it names is noted.
+    fn names(&mut self, text: &str) -> bool {
+        self.told.extend(absolute(text).map(str::to_owned));
+        text.contains(self.checkout)
     }
-    let Ok(text) = workspace.host.read_to_string(path) else {
-        return false;
-    };
-    let inside = path.strip_prefix(&workspace.checkout).ok();
-    let depth = inside.map(|inside| inside.components().count() - 1 - usize::from(is_config));
-    text.contains(checkout) || depth.is_some_and(|depth| leaves(&text, depth))
+
+    /// Whether a manifest or a configuration holds a path that means this place.
+    fn binds(&mut self, path: &Path) -> bool {
+        let workspace = self.workspace;
+        let is_config = path.parent().is_some_and(|dir| dir.ends_with(".cargo"));
+        let is_toml = path
+            .extension()
+            .is_some_and(|extension| extension == "toml");
+        if !(is_toml || is_config) {
+            return false;
+        }
+        let above = path.parent().and_then(Path::parent).unwrap_or(path);
+        if is_config && workspace.checkout.starts_with(above) && workspace.checkout != above {
+            // What is relative in it is meant from there.
+            return !path.starts_with(&workspace.cargo_home);
+        }
+        let Ok(text) = workspace.host.read_to_string(path) else {
+            return false;
+        };
+        let inside = path.strip_prefix(&workspace.checkout).ok();
+        let depth = inside.map(|inside| inside.components().count() - 1 - usize::from(is_config));
+        self.names(&text) || depth.is_some_and(|depth| leaves(&text, depth))
+    }
 }
 
 /// Relative paths in the configuration of cargo's home are meant from the directory above it. A plan

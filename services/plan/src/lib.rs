@@ -64,7 +64,7 @@ pub use inputs::{Inputs, inputs};
 pub use invocation::{CompileInputs, Invocation};
 pub use locate::{Workspace, locate, locate_root};
 pub use model::*;
-pub use named::{flags_read_files, named_paths};
+pub use named::{flags_read_files, named_by_variables, named_paths};
 pub use needs::{Needs, needs};
 pub use outputs::{
     OutputFile, OutputKind, build_script_program, dep_info_name, out_dir, outputs, pipelined_output,

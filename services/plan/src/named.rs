@@ -37,8 +37,30 @@ pub fn named_paths(plan: &Plan, unit: usize) -> Vec<&str> {
         .chain(linker.filter(|_| may_link(this)));
     let tools = tools.map(String::as_str);
     let named = reading(flags(this), may_link(this)).flat_map(absolute_paths);
+    // The checkout as a whole is no file that a package asks for.
+    let in_checkout =
+        |path: &&str| below(path, places::CHECKOUT).is_some_and(|rest| !rest.is_empty());
+    let variables = paths_of_variables(plan).filter(in_checkout);
     let paths = tools.filter(|tool| tool.starts_with('/')).chain(named);
-    paths.collect()
+    paths.chain(variables).collect()
+}
+
+/// Files and directories of the host that `[env]` of the configuration names by absolute paths, and
+/// that are not at one of vx's places: what it was told is there, each action looks for there.
+pub fn named_by_variables(plan: &Plan) -> impl Iterator<Item = &str> {
+    paths_of_variables(plan).filter(|path| {
+        let mut shown = places::HOST.iter().chain([&places::ROOT]);
+        !shown.any(|shown| below(path, shown).is_some())
+    })
+}
+
+/// The absolute paths in the values of `[env]`: alone, in lists, or after options.
+fn paths_of_variables(plan: &Plan) -> impl Iterator<Item = &str> {
+    let values = plan.env.iter().map(|(_, value)| value.as_str());
+    let words = values.flat_map(|value| value.split([':', ';']));
+    // What follows a scheme is an address.
+    let words = words.filter(|word| !word.starts_with("//"));
+    words.flat_map(absolute_paths)
 }
 
 /// Whether flags have a unit's compiler read files, which it does not tell of.

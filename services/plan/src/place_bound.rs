@@ -1,12 +1,11 @@
 //! Texts with paths that lead out of a checkout.
 
+use vx_core::places;
+
 /// Whether a text has a relative path that leaves a checkout from so deep in it. What it leads to is
 /// another thing for a copy of the checkout elsewhere.
 pub(crate) fn leaves(text: &str, depth: usize) -> bool {
-    let delimiter = |char: char| {
-        char.is_whitespace() || matches!(char, '"' | '\'' | '=' | ',' | ';' | ':' | '[' | ']')
-    };
-    text.split(delimiter).any(|word| {
+    words(text).any(|word| {
         let mut level = 0_usize;
         for part in word.split('/') {
             match part {
@@ -19,6 +18,26 @@ pub(crate) fn leaves(text: &str, depth: usize) -> bool {
             }
         }
         false
+    })
+}
+
+/// The absolute paths in a text, but for those of what every machine has at the same place. In a
+/// checkout that has one of them, it means another thing than elsewhere.
+pub(crate) fn absolute(text: &str) -> impl Iterator<Item = &str> {
+    let paths = words(text).filter_map(|word| {
+        let path = &word[word.find('/')?..];
+        let relative = word.starts_with(|first: char| first.is_alphanumeric() || first == '.');
+        (!relative && !path.starts_with("//") && path.len() > 1).then_some(path)
+    });
+    paths.filter(|path| {
+        let mut everywhere = places::HOST.iter().chain(places::KERNEL);
+        !everywhere.any(|place| places::below(path, place).is_some())
+    })
+}
+
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|char: char| {
+        char.is_whitespace() || matches!(char, '"' | '\'' | '=' | ',' | ';' | ':' | '[' | ']')
     })
 }
 
@@ -35,5 +54,13 @@ mod tests {
         assert!(leaves("args = [\"-L../x\"]", 0));
         assert!(!leaves("a = { path = \"crates/one\" }", 0));
         assert!(leaves("a = { path = \"..\" }", 0));
+    }
+
+    #[test]
+    fn absolute_paths_are_found() {
+        let text = "P = \"/a/one/data\"\nflags = ['-L/b/lib', \"-Clink-arg=-T/c.x\"]\npath = 'd/e'\n\
+                    link = 'https://x/y'\nlinker = \"/usr/bin/cc\"\nall = '/f:/g/h'";
+        let found: Vec<&str> = absolute(text).collect();
+        assert_eq!(found, ["/a/one/data", "/b/lib", "/c.x", "/f", "/g/h"]);
     }
 }

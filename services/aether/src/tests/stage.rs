@@ -172,6 +172,7 @@ impl Stage {
                 hidden: vec![RelPath::new("target").unwrap()],
                 unlisted: vec![RelPath::new("target").unwrap()],
                 repository: Vec::new(),
+                named: Vec::new(),
                 sight: None,
             },
             workspace: self.checkout.path().to_owned(),
