@@ -20,6 +20,9 @@ pub(crate) type Files = BTreeMap<String, Entry>;
 /// The checkout below its parent.
 pub(crate) const CHECKOUT: &str = "checkout";
 
+/// What marks a directory as a cache.
+const TAG: &str = "Signature: 8a477f597d28d172789f06886806bc55\n";
+
 /// What `vendor/ven/src/lib.rs` holds, and the digest of that.
 const VENDORED: (&str, &str) = (
     "pub const NUMBER: u32 = 1;\n",
@@ -76,6 +79,8 @@ impl Made<'_> {
         self.file("manifests/one.toml", text);
         self.file("manifests/two.toml", other);
         self.file("src/main.rs", "fn main() {}\n");
+        // Where cargo finds it, it keeps there what rustc said, and asks once.
+        self.file("target/CACHEDIR.TAG", TAG);
         let patched = match self.state.get(Knob::Patch) {
             3 => manifests::plain("other", "1.0.0"),
             2 => manifests::plain("gitdep", "2.0.0"),

@@ -110,7 +110,8 @@ fn ask(
         Ok::<_, PlanError>(String::from_utf8_lossy(&printed.stdout).into_owned())
     };
     let (cargo_version, rustc_version, sysroot) = std::thread::scope(|scope| {
-        let cargo_version = scope.spawn(|| said(cargo, &version_args));
+        // All of it would say which system this is, for which cargo looks long.
+        let cargo_version = scope.spawn(|| said(cargo, &["-V".to_owned()]));
         let rustc_version = scope.spawn(|| said(rustc, &version_args));
         let sysroot = said(rustc, &sysroot_args);
         (joined(cargo_version), joined(rustc_version), sysroot)
