@@ -138,7 +138,7 @@ impl Env {
         for name in ["home", "tmp"] {
             fs::create_dir(root.path().join(name)).expect("the new directory is ours");
         }
-        let reaper = Reaper::new(&[root.path(), toolchain.sysroot()]);
+        let reaper = Reaper::new(root.path());
         let variables = variables(root.path(), toolchain.sysroot());
         Self {
             reaper,

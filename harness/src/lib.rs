@@ -24,6 +24,7 @@ pub mod property;
 mod reap;
 mod report;
 mod run;
+mod sysroot;
 mod toolchain;
 
 pub use case::{Cases, Done, Step};

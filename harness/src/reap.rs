@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 
 /// Waits for a line: there is nothing to do. Where the pipe ends without one, the test's process
 /// was killed: whatever names the test's directory is ended, several times over, since a process
-/// may start another meanwhile; then the directories go.
+/// may start another meanwhile; then the directory goes.
 const SCRIPT: &str = r#"
 read -r _ && exit 0
 for _ in 1 2 3; do
@@ -17,7 +17,7 @@ for _ in 1 2 3; do
         grep -qasF -e "$1" "$process/environ" "$process/cmdline" && kill -9 "$pid"
     done
 done 2>/dev/null
-rm -rf "$@"
+rm -rf "$1"
 "#;
 
 /// Cleans up after a test that is killed.
@@ -26,11 +26,11 @@ pub(crate) struct Reaper {
 }
 
 impl Reaper {
-    /// For an environment: its own directory first, then others that go with it.
-    pub(crate) fn new(directories: &[&Path]) -> Self {
+    /// For an environment, by its directory.
+    pub(crate) fn new(directory: &Path) -> Self {
         let child = Command::new("/bin/sh")
             .args(["-c", SCRIPT, "vx-harness-reaper"])
-            .args(directories)
+            .arg(directory)
             .env_clear()
             .env("PATH", "/usr/bin:/bin")
             .stdin(Stdio::piped())

@@ -1,54 +1,21 @@
 //! A toolchain of the harness's own whose `rustc` counts.
 //!
-//! It is a real sysroot, of hard links, but for `bin/rustc`, a script that writes one line into
-//! a FIFO lying in the sysroot and then becomes the real compiler beside it. An isolation root
-//! that mounts the sysroot read-only mounts the FIFO too, and a FIFO can be written to there,
-//! so the count is right wherever the compiler runs. The script is the same in every
-//! environment, so their toolchains are one to vx.
+//! Its script writes one line into a FIFO lying in the sysroot and then becomes the real compiler
+//! beside it. An isolation root that mounts the sysroot read-only mounts the FIFO too, and a FIFO
+//! can be written to there, so the count is right wherever the compiler runs.
 
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::fs::{CWD, Mode, OFlags};
 
-use crate::locate;
-
-/// The counting script. A compile is what cargo's kind of command line asks for: a crate name
-/// and `-C metadata`; everything else (`-vV`, `--print`, a build script's own experiments) is a
-/// question and is not counted.
-const SHIM: &str = r#"#!/bin/sh
-bin=${0%/*}
-name= metadata= take=
-for argument; do
-    case $take in
-    name) name=$argument ;;
-    codegen) case $argument in metadata=*) metadata=${argument#*=} ;; esac ;;
-    esac
-    take=
-    case $argument in
-    --crate-name) take=name ;;
-    -C) take=codegen ;;
-    -Cmetadata=*) metadata=${argument#*=} ;;
-    --print | --print=*) name=___ ;;
-    esac
-done
-if [ -n "$metadata" ] && [ "$name" != ___ ]; then
-    # Read and write at once: opening a FIFO that way never blocks.
-    printf '%s %s\n' "$name" "$metadata" 1<>"$bin/../vx-counter.fifo" 2>/dev/null
-    hold=$bin/../hold/$name
-    [ -p "$hold" ] && read -r _ <"$hold"
-fi
-exec "$bin/rustc-real" "$@"
-"#;
-
-/// The FIFO's name in the sysroot.
-const FIFO: &str = "vx-counter.fifo";
+use crate::sysroot::{FIFO, HOLD, Sysroot};
 
 /// First word of a line that the harness writes itself.
 const MARKER: &str = "!marker";
@@ -91,7 +58,7 @@ impl Shared {
 
 /// A sysroot of one environment, and the count of compilers started in it.
 pub struct Toolchain {
-    sysroot: tempfile::TempDir,
+    sysroot: Sysroot,
     shared: Arc<Shared>,
     markers: Mutex<(File, u64)>,
     holds: Mutex<HashMap<String, File>>,
@@ -101,14 +68,7 @@ impl Toolchain {
     /// A sysroot nobody else uses.
     #[must_use]
     pub fn new() -> Self {
-        let parent = locate::shared_dir();
-        let sysroot = tempfile::Builder::new()
-            .prefix("sysroot-")
-            .tempdir_in(parent)
-            .expect("the target directory can be written");
-        fill(locate::real_sysroot(), sysroot.path())
-            .expect("the toolchain can be linked or copied");
-
+        let sysroot = Sysroot::take();
         let fifo = sysroot.path().join(FIFO);
         make_fifo(&fifo);
         let shared = Arc::new(Shared::default());
@@ -222,7 +182,7 @@ impl Toolchain {
     /// # Panics
     /// When it is held already.
     pub fn hold(&self, name: &str) -> Hold<'_> {
-        let directory = self.sysroot().join("hold");
+        let directory = self.sysroot().join(HOLD);
         fs::create_dir_all(&directory).expect("the sysroot can be written");
         let path = directory.join(name);
         make_fifo(&path);
@@ -237,7 +197,7 @@ impl Toolchain {
     fn release(&self, name: &str) {
         // No one new is held; who already waits, or is about to, gets a line each. The end stays
         // open, so that an opening under way does not wait for a writer.
-        let _ = fs::remove_file(self.sysroot().join("hold").join(name));
+        let _ = fs::remove_file(self.sysroot().join(HOLD).join(name));
         let mut holds = self.holds.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(fifo) = holds.get_mut(name) {
             let _ = fifo.write_all(&[b'\n'; 1024]);
@@ -316,64 +276,6 @@ fn count(fifo: File, shared: &Shared) {
         drop(counted);
         shared.changed.notify_all();
     }
-}
-
-/// Makes a sysroot of links to another's files, with the counting script as its compiler.
-fn fill(real: &Path, own: &Path) -> io::Result<()> {
-    let bin = own.join("bin");
-    fs::create_dir(&bin)?;
-    for program in ["cargo", "rustdoc"] {
-        link_or_copy(&real.join("bin").join(program), &bin.join(program))?;
-    }
-    link_or_copy(&real.join("bin/rustc"), &bin.join("rustc-real"))?;
-    let shim = bin.join("rustc");
-    fs::write(&shim, SHIM)?;
-    fs::set_permissions(&shim, fs::Permissions::from_mode(0o755))?;
-    // One time for all: vx may tell toolchains apart by their files' times.
-    let time = fs::metadata(real.join("bin/rustc"))?.modified()?;
-    File::options()
-        .write(true)
-        .open(&shim)?
-        .set_modified(time)?;
-    link_tree(&real.join("lib"), &own.join("lib"))
-}
-
-/// Links everything below `from`, but sources and documentation, which no compile reads.
-fn link_tree(from: &Path, to: &Path) -> io::Result<()> {
-    fs::create_dir(to)?;
-    for entry in fs::read_dir(from)? {
-        let entry = entry?;
-        let target = to.join(entry.file_name());
-        if entry.file_type()?.is_dir() {
-            if entry.file_name() != "src" {
-                link_tree(&entry.path(), &target)?;
-            }
-        } else {
-            link_or_copy(&entry.path(), &target)?;
-        }
-    }
-    Ok(())
-}
-
-/// A hard link; where that can't be (another file system), a link to a copy that is made once.
-fn link_or_copy(from: &Path, to: &Path) -> io::Result<()> {
-    let from = fs::canonicalize(from)?;
-    if fs::hard_link(&from, to).is_ok() {
-        return Ok(());
-    }
-    let name = from.to_string_lossy().replace('/', "%");
-    let copies = locate::shared_dir().join("toolchain-copies");
-    fs::create_dir_all(&copies)?;
-    let copy: PathBuf = copies.join(name);
-    if !copy.exists() {
-        // Tests of several processes may do this at once: the file appears whole.
-        let staged = tempfile::NamedTempFile::new_in(&copies)?;
-        fs::copy(&from, staged.path())?;
-        let time = fs::metadata(&from)?.modified()?;
-        staged.as_file().set_modified(time)?;
-        staged.persist(&copy).map_err(|error| error.error)?;
-    }
-    fs::hard_link(&copy, to)
 }
 
 #[cfg(test)]
