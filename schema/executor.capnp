@@ -82,8 +82,7 @@ enum OutputStream {
 
 enum Watch {
   nothing @0;
-  checkout @1;
-  everything @2;
+  everything @1;
 }
 
 struct ActionSpec {

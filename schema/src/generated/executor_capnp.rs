@@ -2841,8 +2841,7 @@ pub(crate) static ARENA: ::capnp::private::arena::GeneratedCodeArena = ::capnp::
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Watch {
     Nothing = 0,
-    Checkout = 1,
-    Everything = 2,
+    Everything = 1,
 }
 
 impl ::capnp::introspect::Introspect for Watch {
@@ -2856,8 +2855,7 @@ impl ::core::convert::TryFrom<u16> for Watch {
     fn try_from(value: u16) -> ::core::result::Result<Self, <Watch as ::core::convert::TryFrom<u16>>::Error> {
         match value {
             0 => ::core::result::Result::Ok(Self::Nothing),
-            1 => ::core::result::Result::Ok(Self::Checkout),
-            2 => ::core::result::Result::Ok(Self::Everything),
+            1 => ::core::result::Result::Ok(Self::Everything),
             n => ::core::result::Result::Err(::capnp::NotInSchema(n)),
         }
     }
@@ -2870,7 +2868,7 @@ impl ::capnp::traits::HasTypeId for Watch {
     const TYPE_ID: u64 = 0xd425_db2d_b39c_30d0u64;
 }
 mod watch {
-pub(crate) static ENCODED_NODE: [::capnp::Word; 31] = [
+pub(crate) static ENCODED_NODE: [::capnp::Word; 26] = [
     ::capnp::word(0, 0, 0, 0, 5, 0, 6, 0),
     ::capnp::word(208, 48, 156, 179, 45, 219, 37, 212),
     ::capnp::word(15, 0, 0, 0, 2, 0, 0, 0),
@@ -2880,26 +2878,21 @@ pub(crate) static ENCODED_NODE: [::capnp::Word; 31] = [
     ::capnp::word(21, 0, 0, 0, 170, 0, 0, 0),
     ::capnp::word(29, 0, 0, 0, 7, 0, 0, 0),
     ::capnp::word(0, 0, 0, 0, 0, 0, 0, 0),
-    ::capnp::word(25, 0, 0, 0, 79, 0, 0, 0),
+    ::capnp::word(25, 0, 0, 0, 55, 0, 0, 0),
     ::capnp::word(0, 0, 0, 0, 0, 0, 0, 0),
     ::capnp::word(0, 0, 0, 0, 0, 0, 0, 0),
     ::capnp::word(101, 120, 101, 99, 117, 116, 111, 114),
     ::capnp::word(46, 99, 97, 112, 110, 112, 58, 87),
     ::capnp::word(97, 116, 99, 104, 0, 0, 0, 0),
     ::capnp::word(0, 0, 0, 0, 1, 0, 1, 0),
-    ::capnp::word(12, 0, 0, 0, 1, 0, 2, 0),
+    ::capnp::word(8, 0, 0, 0, 1, 0, 2, 0),
     ::capnp::word(0, 0, 0, 0, 0, 0, 0, 0),
-    ::capnp::word(29, 0, 0, 0, 66, 0, 0, 0),
+    ::capnp::word(17, 0, 0, 0, 66, 0, 0, 0),
     ::capnp::word(0, 0, 0, 0, 0, 0, 0, 0),
     ::capnp::word(1, 0, 0, 0, 0, 0, 0, 0),
-    ::capnp::word(21, 0, 0, 0, 74, 0, 0, 0),
-    ::capnp::word(0, 0, 0, 0, 0, 0, 0, 0),
-    ::capnp::word(2, 0, 0, 0, 0, 0, 0, 0),
-    ::capnp::word(17, 0, 0, 0, 90, 0, 0, 0),
+    ::capnp::word(9, 0, 0, 0, 90, 0, 0, 0),
     ::capnp::word(0, 0, 0, 0, 0, 0, 0, 0),
     ::capnp::word(110, 111, 116, 104, 105, 110, 103, 0),
-    ::capnp::word(99, 104, 101, 99, 107, 111, 117, 116),
-    ::capnp::word(0, 0, 0, 0, 0, 0, 0, 0),
     ::capnp::word(101, 118, 101, 114, 121, 116, 104, 105),
     ::capnp::word(110, 103, 0, 0, 0, 0, 0, 0),
 ];

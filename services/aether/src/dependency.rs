@@ -12,7 +12,7 @@ use crate::context::BuildContext;
 use crate::graph::{Need, Role};
 use crate::keys::{DependencyPart, KeyParts};
 use crate::payload::{Payload, out_dir};
-use crate::real_places::{Held, held_by_programs};
+use crate::real_places::{Held, held_by_programs, sees_checkout};
 
 /// An action that is done.
 #[derive(Clone, Debug)]
@@ -117,7 +117,7 @@ fn files(context: &BuildContext, need: Need, outputs: &[Output], holds: Vec<Held
 
 /// All that a unit has of its dependencies, in the graph's order.
 pub(crate) fn whole_parts(context: &BuildContext, used: &[(Need, Used)]) -> Vec<DependencyPart> {
-    parts(context, used, |_| false)
+    parts(context, used, |_, _| false)
 }
 
 /// What enters a unit's key for each need, in the graph's order. Of directories that it is
@@ -127,13 +127,23 @@ pub(crate) fn key_parts(
     unit: usize,
     used: &[(Need, Used)],
 ) -> Vec<DependencyPart> {
-    parts(context, used, |need| context.watches(unit, need))
+    parts(context, used, |need, output| {
+        context.watches(unit, need) && is_looked_through(context, unit, output)
+    })
+}
+
+/// Whether what an action looks at in a script's directory is noted: a package that is no part of the
+/// checkout is watched only where it may bundle something.
+fn is_looked_through(context: &BuildContext, unit: usize, output: &BuildOutput) -> bool {
+    sees_checkout(context, unit)
+        || !output.library_links.is_empty()
+        || !output.library_paths.is_empty()
 }
 
 fn parts(
     context: &BuildContext,
     used: &[(Need, Used)],
-    watched: impl Fn(Need) -> bool,
+    watched: impl Fn(Need, &BuildOutput) -> bool,
 ) -> Vec<DependencyPart> {
     let mut parts = Vec::with_capacity(used.len());
     for (need, used) in used {
@@ -142,7 +152,7 @@ fn parts(
                 name: file.place.clone(),
                 digest: file.blob.digest,
             })),
-            Used::Run { output, .. } if watched(*need) => parts.push(DependencyPart {
+            Used::Run { output, .. } if watched(*need, output) => parts.push(DependencyPart {
                 name: vx_plan::out_dir(&context.plan, need.unit),
                 digest: Digest::of_value("vx search paths 1", &output.library_paths),
             }),

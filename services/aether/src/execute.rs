@@ -18,8 +18,8 @@ use crate::context::BuildContext;
 use crate::dependency::{self, Finished, Used};
 use crate::given::{Given, LostTree};
 use crate::graph::Need;
+use crate::host;
 use crate::inflight::Progress;
-use crate::moved;
 use crate::once::{self, Ran};
 use crate::own_directory;
 use crate::payload::Payload;
@@ -179,20 +179,14 @@ async fn attempt_until_settled(
         .and(taken_by_programs(context, job.unit, &job.used));
     let mut again: Vec<String> = Vec::new();
     let mut changed_before = false;
-    let mut closely = false;
     let (finished, set, why) = loop {
         attempt += 1;
-        let mut prepared =
+        let prepared =
             match spec::prepare(context, session, job.unit, &job.used, &learned, taken).await {
                 Ok(prepared) => prepared,
                 Err(SourceError::Store(error)) => return Err(error),
                 Err(error) => return Ok(ExecutionEnd::Broken(error.to_string())),
             };
-        // A plain compile is watched where there is reason to.
-        let plainly = prepared.spec.watch == Watch::Checkout && !closely;
-        if plainly {
-            prepared.spec.watch = Watch::Nothing;
-        }
         let started_ns = coarse_now_ns();
         let ran = match once::run(job, session, &prepared, progress).await? {
             Ok(ran) => ran,
@@ -269,17 +263,7 @@ async fn attempt_until_settled(
             ran.trace.as_ref(),
             started_ns,
         )?;
-        // After the look, which takes what lies in a directory for what did.
-        let moved = if plainly {
-            tokio::task::block_in_place(|| moved::since(&context.places, &set, started_ns))
-        } else {
-            None
-        };
-        // Its files may have been others: what they were is only known by watching.
-        closely |= moved.is_some();
-        let unsettled = if let Some(directory) = &moved {
-            Some(format!("{} changed while it ran", directory.display()))
-        } else if newest_ns >= started_ns {
+        let unsettled = if newest_ns >= started_ns {
             let newest = newest.unwrap_or_default();
             Some(format!("{} changed while it ran", newest.display()))
         } else {
@@ -290,8 +274,7 @@ async fn attempt_until_settled(
         {
             tracing::info!(label = prepared.spec.label, why, "an action runs again");
             again.push(why.clone());
-            let now_ns = coarse_now_ns();
-            until_after(if moved.is_some() { now_ns } else { newest_ns }).await;
+            until_after(newest_ns).await;
             continue;
         }
         // What it made of its own inputs may be what it makes of them again. Once is enough to
@@ -410,6 +393,15 @@ async fn prerequisites_stand(job: &Job) -> bool {
     true
 }
 
+/// Whether the toolchain is another than the one that keys name.
+fn toolchain_changed(context: &BuildContext) -> Option<String> {
+    match host::toolchain(&context.shared.stat_cache, &context.places.sysroot) {
+        Ok(now) if now == context.identities.toolchain => None,
+        Ok(_) => Some("the toolchain changed while it ran".to_owned()),
+        Err(error) => Some(format!("the toolchain can't be read: {error}")),
+    }
+}
+
 async fn publish(
     job: &Job,
     session: &dyn Session,
@@ -420,6 +412,13 @@ async fn publish(
         .parts
         .as_ref()
         .ok_or_else(|| ServiceError::failed("an execution without key parts"))?;
+    // What it looked at in the toolchain is named by what that was when the build began.
+    if let Some(why) = tokio::task::block_in_place(|| toolchain_changed(&job.context)) {
+        return Ok(ExecutionEnd::Unpublished {
+            finished: Arc::new(finished),
+            why,
+        });
+    }
     let key = parts.key();
     let record = postcard::to_stdvec(set).expect("plain values always encode");
     if record.len() > MAX_RECORD {

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use vx_core::error::{ServiceError, ServiceResult};
 use vx_core::places::below;
-use vx_core::readset::{Observed, ReadKind, listing};
+use vx_core::readset::{Listed, Observed, ReadKind, listing};
 use vx_core::tree::TreeNode;
 use vx_core::{Digest, Store, Tree};
 
@@ -200,8 +200,8 @@ fn entry<'t>(tree: &'t Tree, path: &str) -> Option<Found<'t>> {
     implied.then(|| Found::Directory(path.to_owned()))
 }
 
-/// The names directly in a directory, and whether they lead to directories.
-fn names(tree: &Tree, directory: &str) -> Vec<(String, bool)> {
+/// The names directly in a directory, and what they are.
+fn names(tree: &Tree, directory: &str) -> Vec<(String, Listed)> {
     let names = tree.entries().iter().filter_map(|entry| {
         let inside = below(entry.path.as_str(), directory).filter(|_| !directory.is_empty());
         let inside = if directory.is_empty() {
@@ -212,13 +212,19 @@ fn names(tree: &Tree, directory: &str) -> Vec<(String, bool)> {
         inside.split('/').next().filter(|name| !name.is_empty())
     });
     let names: std::collections::BTreeSet<&str> = names.collect();
-    let leads = |name: &str| {
+    let what = |name: &str| {
         let path = format!("{directory}/{name}");
-        matches!(find(tree, &path, true), Some(Found::Directory(_)))
+        match find(tree, &path, false) {
+            Some(Found::Directory(_)) => Listed::Directory,
+            Some(Found::Link(_)) => Listed::Link {
+                to_directory: matches!(find(tree, &path, true), Some(Found::Directory(_))),
+            },
+            _ => Listed::File,
+        }
     };
     names
         .into_iter()
-        .map(|name| (name.to_owned(), leads(name)))
+        .map(|name| (name.to_owned(), what(name)))
         .collect()
 }
 
@@ -279,23 +285,24 @@ mod tests {
     #[test]
     fn listings_are_those_of_a_directory() {
         let tree = tree();
-        let pairs = |list: &[(&str, bool)]| -> Vec<(String, bool)> {
+        let link = |to_directory| Listed::Link { to_directory };
+        let pairs = |list: &[(&str, Listed)]| -> Vec<(String, Listed)> {
             list.iter()
                 .map(|(name, is)| ((*name).to_owned(), *is))
                 .collect()
         };
         assert_eq!(
             names(&tree, "lib"),
-            pairs(&[("deep", true), ("liba.a", false)])
+            pairs(&[("deep", Listed::Directory), ("liba.a", Listed::File)])
         );
         assert_eq!(
             names(&tree, ""),
             pairs(&[
-                ("lib", true),
-                ("lib64", true),
-                ("loop", false),
-                ("none", true),
-                ("up", false)
+                ("lib", Listed::Directory),
+                ("lib64", link(true)),
+                ("loop", link(false)),
+                ("none", Listed::Directory),
+                ("up", link(false))
             ])
         );
         assert_eq!(

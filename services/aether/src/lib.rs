@@ -27,7 +27,6 @@ mod inflight;
 mod inputs;
 mod keys;
 mod memo;
-mod moved;
 mod named;
 mod narrate;
 mod observe;

@@ -8,7 +8,7 @@ use rustix::io::Errno;
 use serde::Serialize;
 use vx_core::RelPath;
 use vx_core::digest::Digest;
-use vx_core::readset::{self, Observed, Read, ReadKind, ReadPlace};
+use vx_core::readset::{self, Listed, Observed, Read, ReadKind, ReadPlace, name_text};
 
 use crate::sight::Sight;
 use crate::statcache::{Stamp, StatCache};
@@ -199,12 +199,8 @@ impl Eye<'_> {
             if self.is_unlisted(&entry.path()) {
                 continue;
             }
-            // Links count as what they lead to, as cargo takes them.
-            let is_directory = fs::metadata(entry.path()).is_ok_and(|found| found.is_dir());
-            names.push((
-                entry.file_name().to_string_lossy().into_owned(),
-                is_directory,
-            ));
+            let what = Listed::of(entry.file_type()?, || entry.path().is_dir());
+            names.push((name_text(&entry.file_name()), what));
         }
         Ok(readset::listing(names))
     }
@@ -238,7 +234,7 @@ impl Eye<'_> {
         if metadata.is_symlink() {
             self.stamped(&Stamp::of(&metadata));
             let target = fs::read_link(path)?;
-            return Ok(Observed::Link(target.to_string_lossy().into_owned()));
+            return Ok(Observed::Link(name_text(target.as_os_str())));
         }
         Ok(self.described(&metadata))
     }
@@ -299,13 +295,13 @@ impl Eye<'_> {
             if length > 0 {
                 prefix.push('/');
             }
-            prefix.push_str(&entry.file_name().to_string_lossy());
+            prefix.push_str(&name_text(&entry.file_name()));
             let kind = entry.file_type()?;
             if kind.is_dir() {
                 entries.push((prefix.clone(), Below::Directory));
                 self.walk(&path, prefix, depth + 1, entries)?;
             } else if kind.is_symlink() {
-                let target = fs::read_link(&path)?.to_string_lossy().into_owned();
+                let target = name_text(fs::read_link(&path)?.as_os_str());
                 entries.push((prefix.clone(), Below::Link(target)));
                 // The link's own text does not show that what it leads to changed.
                 match permitted(self.content(&path))? {

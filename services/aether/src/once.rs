@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::watch;
-use vx_core::action::{Execution, Exit, Marked, OutputStream, Watch};
+use vx_core::action::{Execution, Exit, Marked, OutputStream};
 use vx_core::error::{ServiceError, ServiceResult};
 use vx_core::readset::{ReadSet, TakenIn, Trace};
 use vx_core::{Output, Store};
@@ -129,11 +129,8 @@ impl Left<'_> {
             readsets::add_modules(&mut set, root, &dep_info);
         }
         if let Some(trace) = &self.trace {
-            match self.prepared.spec.watch {
-                Watch::Nothing => {}
-                Watch::Checkout => readsets::add_missing(&mut set, trace),
-                Watch::Everything => readsets::add_trace(&mut set, trace),
-            }
+            readsets::add_trace(&mut set, trace);
+            readsets::add_start(&mut set, root);
         }
         Ok(Ok(Ran {
             set,
@@ -167,6 +164,7 @@ impl Left<'_> {
                 ));
             }
             readsets::add_trace(&mut set, trace);
+            readsets::add_start(&mut set, root);
         }
         Ok(Ok(Ran {
             set,

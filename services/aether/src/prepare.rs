@@ -7,7 +7,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio_util::sync::CancellationToken;
 use vx_core::digest::Digest;
 use vx_core::orchestrator::{BuildRequest, Selection};
-use vx_core::readset::{Observed, Read, ReadKind, ReadPlace};
 use vx_plan::{Host, HostSource, PackageRoot, Plan, PlanError, PlanRequest, Workspace};
 
 use crate::durations::Durations;
@@ -17,11 +16,11 @@ use crate::host;
 use crate::identities::{Identities, Unisolated, static_part};
 use crate::memo::{self, Memos, Weighed};
 use crate::named::{self, Withheld};
-use crate::observe::{Places, observe};
+use crate::observe::Places;
 use crate::outside::Watched;
 use crate::session::{Bare, Session};
 use crate::sight::Sight;
-use crate::sources::Source;
+use crate::sources::{Source, observed_tree};
 use crate::statcache::{StatCache, coarse_now_ns};
 
 /// How many graphs are kept in memory beside their plans.
@@ -402,7 +401,11 @@ impl Preparer {
                         unpacked: vx_plan::unpacked(&workspace, &plan, index).unwrap_or_default(),
                     },
                     (PackageRoot::Tree { .. }, Some(HostSource::Directory(path))) => {
-                        let observed = tree(&cache, &places, &path)?;
+                        let tree = observed_tree(&cache, &places, &path);
+                        let (observed, _) = tree.map_err(|source| PrepareError::Read {
+                            what: "a package's directory".to_owned(),
+                            source,
+                        })?;
                         if !verified.has(&path, &observed) {
                             vx_plan::verify_vendored(&workspace, &plan, index)?;
                             verified.add(&path, observed);
@@ -503,21 +506,4 @@ fn repository(checkout: &Path) -> Vec<String> {
         .collect();
     paths.sort();
     paths
-}
-
-fn tree(cache: &StatCache, places: &Places, path: &Path) -> Result<Digest, PrepareError> {
-    let read = Read {
-        place: ReadPlace::Host(path.to_string_lossy().into_owned()),
-        kind: ReadKind::Tree,
-    };
-    match observe(cache, places, &read) {
-        Ok(observation) => match observation.observed {
-            Observed::Tree(digest) => Ok(digest),
-            other => Ok(Digest::of_value("vx odd tree 1", &other)),
-        },
-        Err(source) => Err(PrepareError::Read {
-            what: "a package's directory".to_owned(),
-            source,
-        }),
-    }
 }

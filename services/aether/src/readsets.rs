@@ -76,6 +76,24 @@ fn add_named(set: &mut ReadSet, root: Root<'_>, path: &str, kind: ReadKind) {
     set.reads.extend(way.depends_on);
 }
 
+/// Adds the links on the way to an action's working directory: what it looks at from there is named
+/// by where that really is.
+pub(crate) fn add_start(set: &mut ReadSet, root: Root<'_>) {
+    let mut at = String::new();
+    for part in parts(root.cwd) {
+        push(&mut at, &part);
+        if let Some(inside) = below(&at, root.checkout).filter(|inside| !inside.is_empty())
+            && let Ok(path) = RelPath::new(inside)
+        {
+            set.reads.push(Read {
+                place: ReadPlace::Checkout(path),
+                kind: ReadKind::Link,
+            });
+        }
+    }
+    *set = std::mem::take(set).canonical();
+}
+
 /// Adds what an action was seen to look at.
 pub(crate) fn add_trace(set: &mut ReadSet, trace: &Trace) {
     let sights = trace.sights.iter().map(|sight| &sight.read);
@@ -114,17 +132,6 @@ fn other_module_file(place: &ReadPlace) -> Option<ReadPlace> {
         None => format!("{}/mod.rs", text.strip_suffix(".rs")?),
     };
     RelPath::new(other).ok().map(ReadPlace::Checkout)
-}
-
-/// Adds what a compiler looked for and did not find, such as the other file that a module could
-/// be in. What it found it names itself, and nothing else about that counts.
-pub(crate) fn add_missing(set: &mut ReadSet, trace: &Trace) {
-    let missing = trace
-        .sights
-        .iter()
-        .filter(|sight| sight.seen == Seen::Absent);
-    set.reads.extend(missing.map(|sight| sight.read.clone()));
-    *set = std::mem::take(set).canonical();
 }
 
 /// Whether the toolchain's identity covers a read.

@@ -401,7 +401,12 @@ impl<'a> Scheduler<'a> {
         self.context.action_ended();
         match end {
             // What another build ran counts here if this build's own lookup finds it.
-            ExecutionEnd::Published(_) | ExecutionEnd::Unpublished { .. } if joined => {
+            // That it failed there says nothing of here, where other files and variables are.
+            ExecutionEnd::Published(_)
+            | ExecutionEnd::Unpublished { .. }
+            | ExecutionEnd::Failed(_)
+                if joined =>
+            {
                 self.reset(unit, "another build ran it")?;
             }
             ExecutionEnd::Published(finished) => {

@@ -5,13 +5,17 @@
 //! need them there; a hit does not.
 
 use std::collections::HashMap;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use vx_core::error::ServiceError;
+use vx_core::readset::{Observed, Read, ReadKind, ReadPlace};
 use vx_core::{Digest, Ingested, PackageFormat, PackageSource};
 
+use crate::observe::{Places, observe};
 use crate::session::Session;
+use crate::statcache::{StatCache, coarse_now_ns};
 
 /// The most packages remembered; past it the memory starts over.
 const MAX_KNOWN: usize = 50_000;
@@ -111,6 +115,15 @@ pub(crate) enum SourceError {
         /// Its checksum.
         found: String,
     },
+    /// A directory is not what it was when the build began.
+    #[error(
+        "the package in {} changed while it was built\n\
+         build again", path.display()
+    )]
+    Changed {
+        /// The directory.
+        path: PathBuf,
+    },
     /// The store failed.
     #[error(transparent)]
     Store(#[from] ServiceError),
@@ -126,11 +139,14 @@ impl Sources {
     /// Makes sure that the store has a package's archive, and names it.
     ///
     /// # Errors
-    /// When the sources can't be read, are not what the lock file says, or the store fails.
+    /// When the sources can't be read, are not what the lock file says or what they were when the
+    /// build began, or the store fails.
     pub(crate) async fn ensure(
         &self,
         session: &dyn Session,
         source: &Source,
+        cache: &StatCache,
+        places: &Places,
     ) -> Result<Digest, SourceError> {
         let identity = source.identity();
         if let Some(digest) = self.known(&identity)
@@ -138,6 +154,7 @@ impl Sources {
         {
             return Ok(digest);
         }
+        let started_ns = coarse_now_ns();
         let blob = match session.ingest(source.on_host()).await? {
             Ingested::Stored(blob) => blob,
             Ingested::Unreadable(reason) => return Err(SourceError::Read { reason }),
@@ -148,6 +165,16 @@ impl Sources {
                 });
             }
         };
+        // A directory is named by what was observed in it when the build began. It was packed now.
+        if let Source::Tree { path, observed } = source {
+            let now = tokio::task::block_in_place(|| observed_tree(cache, places, path));
+            let (now, newest_ns) = now.map_err(|error| SourceError::Read {
+                reason: format!("{}: {error}", path.display()),
+            })?;
+            if now != *observed || newest_ns >= started_ns {
+                return Err(SourceError::Changed { path: path.clone() });
+            }
+        }
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= MAX_KNOWN {
             known.clear();
@@ -163,4 +190,25 @@ impl Sources {
             .get(identity)
             .copied()
     }
+}
+
+/// What names a package's directory by its content, and the latest time of anything in there.
+///
+/// # Errors
+/// When it can't be read.
+pub(crate) fn observed_tree(
+    cache: &StatCache,
+    places: &Places,
+    path: &Path,
+) -> io::Result<(Digest, i128)> {
+    let read = Read {
+        place: ReadPlace::Host(path.to_string_lossy().into_owned()),
+        kind: ReadKind::Tree,
+    };
+    let observation = observe(cache, places, &read)?;
+    let digest = match observation.observed {
+        Observed::Tree(digest) => digest,
+        other => Digest::of_value("vx odd tree 1", &other),
+    };
+    Ok((digest, observation.newest_ns))
 }

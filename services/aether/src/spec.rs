@@ -86,7 +86,11 @@ pub(crate) async fn prepare(
     let mut packages = Vec::new();
     let mut archives = BTreeSet::new();
     for (at, source) in shown_packages(context, unit, &real, &held) {
-        let archive = context.shared.sources.ensure(session, source).await?;
+        let archive = context
+            .shared
+            .sources
+            .ensure(session, source, &context.shared.stat_cache, &context.places)
+            .await?;
         archives.insert(archive);
         packages.push(PackageInput {
             at,
@@ -287,12 +291,11 @@ fn collect(context: &BuildContext, unit: usize) -> Collect {
     }
 }
 
-/// What of a unit's looks at paths is to be known. A plain compile of the checkout can be watched
-/// for where it looked in vain, and for when what it read was there; one of an immutable package
-/// reads what is given by digest.
+/// What of a unit's looks at paths is to be known. What sees the checkout is watched: the compiler
+/// names what it includes, but not what its assembler does, nor where it looked in vain. A compile
+/// of an immutable package reads what is given by digest.
 fn watch(context: &BuildContext, unit: usize, inputs: &CompileInputs) -> Watch {
     let plan = &context.plan;
-    let package = &plan.packages[plan.units[unit].package];
     // Without a root of its own a compiler finds what it is not given too.
     if context.unisolated().is_some()
         || runs_foreign_code(plan, unit)
@@ -300,11 +303,9 @@ fn watch(context: &BuildContext, unit: usize, inputs: &CompileInputs) -> Watch {
         || vx_plan::flags_read_files(plan, unit)
         || bundles(inputs)
         || !context.places.named.is_empty()
-        || (sees_checkout(context, unit) && !is_local(&package.root))
+        || sees_checkout(context, unit)
     {
         Watch::Everything
-    } else if is_local(&package.root) {
-        Watch::Checkout
     } else {
         Watch::Nothing
     }

@@ -70,12 +70,6 @@ impl Stamp {
         changed_ns.max(latest_ns(self.modified_ns))
     }
 
-    /// The latest moment at which the file, or anything about it, can have been changed last:
-    /// programs can't set this time.
-    pub(crate) fn changed_ns(&self) -> i128 {
-        latest_ns(self.changed_ns)
-    }
-
     /// Whether this is the same file, which nobody wrote to since: it may have been moved.
     pub(crate) fn is_same_but_moved(&self, other: &Self) -> bool {
         let parts = |of: &Self| (of.device, of.inode, of.size, of.modified_ns);

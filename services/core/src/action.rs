@@ -144,10 +144,9 @@ pub enum MessageFormat {
 pub enum Watch {
     /// None: all that it can read is given by digest, or is the toolchain's business.
     Nothing,
-    /// Those in the checkout: for a plain compile of it, where somebody moved things there. What a
-    /// compiler finds on the host it runs with and does not build from.
-    Checkout,
-    /// All in the checkout, the toolchain and on the host: for what links or runs foreign code.
+    /// All in the checkout, the toolchain and on the host: for what links or runs foreign code, and
+    /// for all that sees the checkout. A compiler does not tell of all that it reads: not of what
+    /// its assembler includes.
     Everything,
 }
 

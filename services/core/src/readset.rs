@@ -192,11 +192,58 @@ pub const MAX_WROTE: usize = 20;
 /// The most paths that a trace names as changed; an action that changes more has no key.
 pub const MAX_CHANGED: usize = 10_000;
 
-/// What a listing of a directory is observed as: its names, and which of them are directories.
+/// What a directory says of a name in it, without another call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Listed {
+    /// A regular file.
+    File,
+    /// A directory.
+    Directory,
+    /// A link. Whether it leads to a directory the list does not say, but who goes on looks.
+    Link {
+        /// Whether it does.
+        to_directory: bool,
+    },
+    /// A pipe, a socket or a device.
+    Other,
+}
+
+impl Listed {
+    /// What an entry of this kind is; of a link it is asked whether it leads to a directory.
+    pub fn of(kind: std::fs::FileType, to_directory: impl FnOnce() -> bool) -> Self {
+        if kind.is_symlink() {
+            Self::Link {
+                to_directory: to_directory(),
+            }
+        } else if kind.is_dir() {
+            Self::Directory
+        } else if kind.is_file() {
+            Self::File
+        } else {
+            Self::Other
+        }
+    }
+}
+
+/// What a listing of a directory is observed as: its names, as [`name_text`] has them, and what each
+/// is.
 #[must_use]
-pub fn listing(mut names: Vec<(String, bool)>) -> Observed {
+pub fn listing(mut names: Vec<(String, Listed)>) -> Observed {
     names.sort();
-    Observed::Listing(Digest::of_value("vx listing 1", &names))
+    Observed::Listing(Digest::of_value("vx listing 2", &names))
+}
+
+/// A name or a link's target as text: as it is, or where it is no UTF-8, its bytes in hex after a
+/// NUL, which no name has. So different names have different texts.
+#[must_use]
+pub fn name_text(name: &std::ffi::OsStr) -> String {
+    match name.to_str() {
+        Some(text) => text.to_owned(),
+        None => name
+            .as_encoded_bytes()
+            .iter()
+            .fold("\0".to_owned(), |text, byte| format!("{text}{byte:02x}")),
+    }
 }
 
 /// Whether a file of this mode that belongs to whoever looks can be executed: for root, any bit is

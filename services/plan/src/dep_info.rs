@@ -50,7 +50,8 @@ pub fn parse_dep_info(bytes: &[u8]) -> Result<DepInfo, DepInfoError> {
 }
 
 fn split_files(line: &str) -> Result<Vec<String>, DepInfoError> {
-    let mut words = line.split_whitespace();
+    // rustc escapes this blank alone, so that any other is part of a name.
+    let mut words = line.split(' ').filter(|word| !word.is_empty());
     let mut files = Vec::new();
     while let Some(word) = words.next() {
         let mut file = word.to_owned();

@@ -161,7 +161,7 @@ async fn compiles(rhea: &Rhea, directory: &Path) -> Result<(), Box<dyn std::erro
     let sysroot = sysroot()?;
     for (what, kind, watch) in [
         ("a library", "lib", Watch::Nothing),
-        ("a library of the checkout", "lib", Watch::Checkout),
+        ("a library of the checkout", "lib", Watch::Everything),
         ("a program", "bin", Watch::Everything),
     ] {
         let (mut plain, mut isolated, mut traced) = (Vec::new(), Vec::new(), Vec::new());

@@ -266,7 +266,6 @@ impl Attempt<'_> {
     fn scope(&self) -> Option<Scope> {
         let host = match self.action.watch {
             Watch::Nothing => return None,
-            Watch::Checkout => &[],
             Watch::Everything => places::HOST,
         };
         let checkout = self.action.checkout.as_ref();

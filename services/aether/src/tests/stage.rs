@@ -25,7 +25,7 @@ use crate::observe::Places;
 use crate::schedule::{EngineFault, Scheduler};
 use crate::session::{Bare, Session, Sessions, Transfer};
 use crate::slots::Slots;
-use crate::statcache::coarse_now_ns;
+use crate::statcache::{StatCache, coarse_now_ns};
 use crate::tests::plans::{self, Crate};
 
 /// What the executor does with one crate, beyond compiling it.
@@ -154,13 +154,15 @@ impl Stage {
             .map(|unit| vx_core::StaticDigest(Digest::of(&vx_plan::static_part(plan, unit))))
             .collect();
         let durations = vec![1; plan.units.len()];
+        let sysroot = self.checkout.path().join("no-toolchain");
         BuildParts {
             run_id: run_id.to_owned(),
             shared: self.shared.clone(),
             plan: Arc::clone(plan),
             graph: Arc::new(Graph::new(plan, statics, &durations)),
             identities: Arc::new(Identities {
-                toolchain: Digest::of(b"toolchain"),
+                toolchain: crate::host::toolchain(&StatCache::default(), &sysroot)
+                    .expect("a toolchain of nothing can be read"),
                 allowed_env: Vec::new(),
                 trees: BTreeMap::new(),
                 unisolated: None,
@@ -168,7 +170,7 @@ impl Stage {
             places: Places {
                 checkout: self.checkout.path().to_owned(),
                 cargo_home: self.checkout.path().join("no-cargo-home"),
-                sysroot: "/".into(),
+                sysroot,
                 hidden: vec![RelPath::new("target").unwrap()],
                 unlisted: vec![RelPath::new("target").unwrap()],
                 repository: Vec::new(),

@@ -85,7 +85,6 @@ pub(crate) mod spec {
         }
         to.set_watch(match value.watch {
             Watch::Nothing => wire::Watch::Nothing,
-            Watch::Checkout => wire::Watch::Checkout,
             Watch::Everything => wire::Watch::Everything,
         });
         to.set_network(value.network);
@@ -187,7 +186,6 @@ pub(crate) mod spec {
             markers: markers.collect::<capnp::Result<_>>()?,
             watch: match from.get_watch()? {
                 wire::Watch::Nothing => Watch::Nothing,
-                wire::Watch::Checkout => Watch::Checkout,
                 wire::Watch::Everything => Watch::Everything,
             },
             host_paths: texts::from_wire(from.get_host_paths()?)?,

@@ -13,7 +13,9 @@ use std::path::Path;
 use rustix::fs::{AtFlags, CWD};
 use rustix::time::{ClockId, clock_gettime};
 use vx_core::places::{self, below};
-use vx_core::readset::{MAX_CHANGED, Observed, ReadKind, ReadPlace, Seen, is_executable, listing};
+use vx_core::readset::{
+    Listed, MAX_CHANGED, Observed, ReadKind, ReadPlace, Seen, is_executable, listing, name_text,
+};
 use vx_core::stamp::latest_ns;
 
 use super::note::look;
@@ -260,11 +262,8 @@ impl Notes {
             if self.scope.is_unlisted(inner.to_str()?) {
                 continue;
             }
-            let is_directory = fs::metadata(&inner).is_ok_and(|found| found.is_dir());
-            names.push((
-                entry.file_name().to_string_lossy().into_owned(),
-                is_directory,
-            ));
+            let what = Listed::of(entry.file_type().ok()?, || inner.is_dir());
+            names.push((name_text(&entry.file_name()), what));
         }
         Some(listing(names))
     }
@@ -351,7 +350,7 @@ fn itself(path: &str) -> Observed {
         return Observed::Absent;
     };
     match fs::read_link(path) {
-        Ok(target) => Observed::Link(target.to_string_lossy().into_owned()),
+        Ok(target) => Observed::Link(name_text(target.as_os_str())),
         Err(_) => described(&found),
     }
 }
@@ -509,7 +508,7 @@ mod tests {
         bench.notes.note(&directory, Intent::List);
         bench.write("ws/d/b", "2");
         let trace = bench.notes.take();
-        let listed = listing(vec![("a".to_owned(), false)]);
+        let listed = listing(vec![("a".to_owned(), Listed::File)]);
         assert_eq!(before(&trace, "d", ReadKind::Listing), Some(Some(listed)));
     }
 

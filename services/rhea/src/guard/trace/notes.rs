@@ -105,7 +105,11 @@ impl Notes {
     ) -> Result<Resolved, String> {
         let way = self.walker.walk(self.caller, directory, raw, follow)?;
         let (resolved, links) = match way {
-            Way::Plain(path) => return Ok(self.straighten(path)),
+            Way::Plain { path, links } => {
+                let resolved = self.straighten(path);
+                self.note_way(&resolved, links);
+                return Ok(resolved);
+            }
             Way::Nothing => return Ok(Resolved::Nothing),
             Way::Through { path, links } => (Resolved::Path(path), links),
             Way::Kernel { path, links } => (Resolved::Kernel(path), links),
@@ -114,6 +118,20 @@ impl Notes {
             self.note(&link, Intent::LookAtLink);
         }
         Ok(resolved)
+    }
+
+    /// Notes the links on the way to a directory: what is looked at from there is named by where
+    /// that is, and would be elsewhere with another link.
+    fn note_way(&mut self, resolved: &Resolved, mut links: Vec<String>) {
+        links.retain(|link| !self.is_noted(link, ReadKind::Link));
+        if let Resolved::Path(path) = resolved
+            && !links.is_empty()
+            && matches!(look(path, AtFlags::empty()), Seen::Directory { .. })
+        {
+            for link in links {
+                self.note(&link, Intent::LookAtLink);
+            }
+        }
     }
 
     /// Takes `.` and `..` out of an absolute path. What a `..` means is up to the links before

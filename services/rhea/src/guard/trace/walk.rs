@@ -23,8 +23,13 @@ const MOST_KNOWN: usize = 20_000;
 /// Where a way leads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Way {
-    /// Nowhere that depends on who asks: this absolute path, as it was spelled.
-    Plain(String),
+    /// Nowhere that depends on who asks.
+    Plain {
+        /// The absolute path, as it was spelled.
+        path: String,
+        /// The links on its way.
+        links: Vec<String>,
+    },
     /// Through a link of the kernel's to this path.
     Through {
         /// Where it leads.
@@ -137,7 +142,10 @@ impl Walker {
         } else if through {
             Way::Through { path, links }
         } else {
-            Way::Plain(spelled)
+            Way::Plain {
+                path: spelled,
+                links,
+            }
         })
     }
 
@@ -370,7 +378,7 @@ mod tests {
         for raw in ["/proc/cpuinfo", "/proc/self/maps", "/proc/mounts", "/proc"] {
             assert!(kernel(raw), "{raw}");
         }
-        assert_eq!(way("/usr/x"), Way::Plain("/usr/x".to_owned()));
+        assert!(matches!(way("/usr/x"), Way::Plain { path, .. } if path == "/usr/x"));
         let (read, _write) = std::io::pipe().unwrap();
         let pipe = format!("/proc/self/fd/{}", read.as_raw_fd());
         assert_eq!(way(&pipe), Way::Nothing);
