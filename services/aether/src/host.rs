@@ -11,10 +11,15 @@ use crate::statcache::StatCache;
 /// Directories of a sysroot that are part of the identity: whatever is run or loaded.
 const PARTS: &[&str] = &["bin", "lib", "libexec"];
 
-/// Directories of `lib/rustlib` that no compiler reads.
+/// Directories of `lib/rustlib` that are no part of it: sources, and what debuggers read.
 const SOURCES: &[&str] = &["src", "etc"];
 
-/// The toolchain's identity: every file of its sysroot that compilers read.
+/// The source by which a compiler finds out whether the component `rust-src` is there: then it
+/// shows the standard library's sources in diagnostics, and names them in debug information.
+const SOURCE_MARK: &str = "lib/rustlib/src/rust/library/std/src/lib.rs";
+
+/// The toolchain's identity: every file of its sysroot that compilers read, and which of them can
+/// be run.
 ///
 /// # Errors
 /// When the sysroot can't be read.
@@ -23,31 +28,34 @@ pub(crate) fn toolchain(cache: &StatCache, sysroot: &Path) -> io::Result<Digest>
     for part in PARTS {
         let directory = sysroot.join(part);
         if directory.is_dir() {
-            collect(sysroot, &directory, 0, &mut files)?;
+            collect(sysroot, &directory, &mut files)?;
         }
     }
     files.sort();
     let digests = in_parallel(cache, &files)?;
-    Ok(Digest::of_value("vx toolchain 1", &digests))
+    let mut runnable = Vec::with_capacity(files.len());
+    for (_, path) in &files {
+        runnable.push(crate::observe::is_executable(&fs::metadata(path)?));
+    }
+    let has_sources = sysroot.join(SOURCE_MARK).is_file();
+    Ok(Digest::of_value(
+        "vx toolchain 2",
+        &(digests, runnable, has_sources),
+    ))
 }
 
-/// Files below `directory`, named relative to `sysroot`; what the installer keeps for itself
-/// is left out.
-fn collect(
-    sysroot: &Path,
-    directory: &Path,
-    depth: usize,
-    files: &mut Vec<(String, PathBuf)>,
-) -> io::Result<()> {
-    const DEEPEST: usize = 6;
-    let installer = directory.ends_with("rustlib");
+/// Files below `directory` that [`is_in_identity`] says are in, named relative to `sysroot`.
+fn collect(sysroot: &Path, directory: &Path, files: &mut Vec<(String, PathBuf)>) -> io::Result<()> {
     for entry in fs::read_dir(directory)? {
         let path = entry?.path();
-        let name = path
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
+        let relative = path.strip_prefix(sysroot).unwrap_or(&path);
+        // What has no such name is never dropped from what an action reads.
+        let Some(relative) = relative.to_str().and_then(|name| RelPath::new(name).ok()) else {
+            continue;
+        };
+        if !is_in_identity(&relative) {
+            continue;
+        }
         let metadata = match fs::metadata(&path) {
             Ok(metadata) => metadata,
             // A dangling link can't be read by a compiler either.
@@ -55,13 +63,9 @@ fn collect(
             Err(error) => return Err(error),
         };
         if metadata.is_dir() {
-            let sources = installer && SOURCES.contains(&name.as_str());
-            if depth < DEEPEST && !sources {
-                collect(sysroot, &path, depth + 1, files)?;
-            }
-        } else if metadata.is_file() && !installer {
-            let relative = path.strip_prefix(sysroot).unwrap_or(&path);
-            files.push((relative.to_string_lossy().into_owned(), path.clone()));
+            collect(sysroot, &path, files)?;
+        } else if metadata.is_file() {
+            files.push((relative.as_str().to_owned(), path));
         }
     }
     Ok(())
@@ -103,13 +107,16 @@ fn in_parallel(
         .collect())
 }
 
-/// Whether a file of the sysroot, or a directory of them, is part of [`toolchain`]'s digest.
+/// Whether a file of the sysroot, or a directory of them, is part of [`toolchain`]'s digest. What
+/// lies too deep is not, so that links that lead in circles end.
 pub(crate) fn is_in_identity(path: &RelPath) -> bool {
-    let mut parts = path.as_str().split('/');
-    match (parts.next(), parts.next(), parts.next()) {
-        (Some("lib"), Some("rustlib"), Some(name)) => !SOURCES.contains(&name),
-        (Some(part), ..) => PARTS.contains(&part),
-        (None, ..) => false,
+    const DEEPEST: usize = 8;
+    let parts: Vec<&str> = path.as_str().split('/').collect();
+    match parts.as_slice() {
+        parts if parts.len() > DEEPEST => false,
+        ["lib", "rustlib", name, ..] => !SOURCES.contains(name),
+        [part, ..] => PARTS.contains(part),
+        [] => false,
     }
 }
 
@@ -128,6 +135,38 @@ mod tests {
         assert_eq!(toolchain(&cache, directory.path()).unwrap(), one);
         fs::write(library.join("libstd.rlib"), "2").unwrap();
         assert_ne!(toolchain(&cache, directory.path()).unwrap(), one);
+    }
+
+    #[test]
+    fn what_is_in_the_identity_changes_it() {
+        use std::os::unix::fs::PermissionsExt;
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path();
+        let deep = "lib/rustlib/t/1/2/3/4";
+        let cache = StatCache::default();
+        fs::create_dir_all(root.join(deep)).unwrap();
+        let mut before = toolchain(&cache, root).unwrap();
+        let mut changes = |path: &str, how: &dyn Fn(&Path)| {
+            let path = RelPath::new(path).unwrap();
+            how(&path.under(root));
+            let now = toolchain(&cache, root).unwrap();
+            let changed = std::mem::replace(&mut before, now) != before;
+            assert_eq!(changed, is_in_identity(&path), "{}", path.as_str());
+        };
+        let write = |path: &Path| fs::write(path, "1").unwrap();
+        let run = |path: &Path| {
+            fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+        };
+        changes("lib/rustlib/components", &write);
+        changes("lib/rustlib/components", &run);
+        changes(&format!("{deep}/deepest"), &write);
+        fs::create_dir(root.join(deep).join("5")).unwrap();
+        changes(&format!("{deep}/5/deeper"), &write);
+        let source = root.join(SOURCE_MARK);
+        fs::create_dir_all(source.parent().unwrap()).unwrap();
+        assert_eq!(toolchain(&cache, root).unwrap(), before);
+        fs::write(source, "").unwrap();
+        assert_ne!(toolchain(&cache, root).unwrap(), before);
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod afterwards;
 mod blobs;
 mod by_path;
 mod cause;
+mod change_times;
 mod context;
 mod deliver;
 mod dependency;

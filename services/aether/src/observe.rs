@@ -346,7 +346,7 @@ impl Eye<'_> {
 }
 
 /// Whether an action, which runs as this user, may execute a file.
-fn is_executable(metadata: &fs::Metadata) -> bool {
+pub(crate) fn is_executable(metadata: &fs::Metadata) -> bool {
     use std::os::unix::fs::PermissionsExt;
     let by_root = rustix::process::geteuid().is_root();
     readset::is_executable(metadata.permissions().mode(), by_root)

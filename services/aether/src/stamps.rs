@@ -1,9 +1,10 @@
 //! Whether a file's stamp can be believed: whether it will show the next change of the file.
 //!
-//! Three things can hide a change. The stamp's clock may not have gone on, which a file system with
+//! Four things can hide a change. The stamp's clock may not have gone on, which a file system with
 //! whole seconds takes a second for. The file may be written through a shared mapping, which moves
-//! the stamp once and then not again before the page was written back. And the file system may
-//! stamp by the clock of another machine.
+//! the stamp once and then not again before the page was written back. The file system may stamp
+//! by the clock of another machine. And it may have no change time of its own
+//! ([`crate::change_times`]).
 
 use std::fs::File;
 use std::os::fd::AsRawFd;
@@ -11,6 +12,8 @@ use std::os::unix::fs::MetadataExt;
 
 use serde::{Deserialize, Serialize};
 use vx_core::stamp::{LONGEST_STEP_NS, latest_ns};
+
+use crate::change_times::{ChangeTimes, Shown};
 
 /// How much older than its clock's step a change must be, in nanoseconds. The kernel stamps with
 /// at best a jiffy (10 ms at 100 Hz).
@@ -51,6 +54,16 @@ impl Stamp {
     /// The file's size, in bytes.
     pub(crate) fn size(&self) -> u64 {
         self.size
+    }
+
+    /// Takes in what this shows of its device.
+    pub(crate) fn is_seen_by(&self, shown: &Shown) {
+        shown.see(self.device, self.modified_ns, self.changed_ns);
+    }
+
+    /// Whether the change time in it is one, on a file system of this kind.
+    pub(crate) fn has_own_change_time(&self, shown: &Shown, times: ChangeTimes) -> bool {
+        shown.are_own(times, self.device)
     }
 
     /// The later of both times as they are, in nanoseconds since the epoch.
@@ -95,6 +108,8 @@ pub(crate) struct Witness {
     pub(crate) now_ns: i128,
     /// What keeps it.
     pub(crate) kept: Kept,
+    /// What that keeps of its change time.
+    pub(crate) change_times: ChangeTimes,
     /// Its pages in memory.
     pub(crate) pages: Pages,
 }
@@ -125,9 +140,11 @@ pub(crate) enum Pages {
 impl Witness {
     /// Looks at an open file.
     pub(crate) fn of(file: &File) -> Self {
+        let kind = kind(file);
         Self {
             now_ns: coarse_now_ns(),
-            kept: kept(file),
+            kept: kept(kind),
+            change_times: ChangeTimes::of_kind(kind),
             pages: pages(file),
         }
     }
@@ -159,9 +176,9 @@ pub(crate) fn shows_the_next_change(stamp: &Stamp, witness: &Witness, own: bool)
 }
 
 /// Only these are known to stamp by this machine's clock; the rest is given more time.
-fn kept(file: &File) -> Kept {
-    /// ext2 to ext4, XFS, Btrfs, F2FS, ZFS, bcachefs, overlays, FAT, exFAT.
-    const HERE: [u32; 9] = [
+fn kept(kind: Option<u32>) -> Kept {
+    /// ext2 to ext4, XFS, Btrfs, F2FS, ZFS, bcachefs, overlays.
+    const HERE: [u32; 7] = [
         0xEF53,
         0x5846_5342,
         0x9123_683E,
@@ -169,18 +186,20 @@ fn kept(file: &File) -> Kept {
         0x2FC1_2FC1,
         0xCA45_1A4E,
         0x794C_7630,
-        0x4D44,
-        0x2011_BAB0,
     ];
     /// tmpfs, ramfs, hugetlbfs.
     const IN_MEMORY: [u32; 3] = [0x0102_1994, 0x8584_58F6, 0x9584_58F6];
-    let kind = rustix::fs::fstatfs(file).ok();
-    let kind = kind.and_then(|found| u32::try_from(found.f_type & 0xFFFF_FFFF).ok());
     match kind {
         Some(kind) if IN_MEMORY.contains(&kind) => Kept::InMemory,
         Some(kind) if HERE.contains(&kind) => Kept::Here,
         _ => Kept::Elsewhere,
     }
+}
+
+/// The number of a file's file system's kind.
+fn kind(file: &File) -> Option<u32> {
+    let found = rustix::fs::fstatfs(file).ok()?;
+    u32::try_from(found.f_type & 0xFFFF_FFFF).ok()
 }
 
 /// Asks the kernel, which can say since 6.5.
@@ -250,6 +269,7 @@ mod tests {
         let witness = Witness {
             now_ns: stamp_ns + age_ns,
             kept,
+            change_times: ChangeTimes::Own,
             pages,
         };
         shows_the_next_change(&stamp(stamp_ns), &witness, false)

@@ -2,7 +2,8 @@
 //!
 //! A digest is remembered with the file's stamp (device, inode, size, mode, both times), and only
 //! where that stamp will show the next change ([`crate::stamps`]). A change time can't be set by a
-//! program, so restored modification times do not deceive it. What can't be remembered is hashed
+//! program, so restored modification times do not deceive it; where the file system keeps none of
+//! its own ([`crate::change_times`]), a remembered digest is not believed. What can't be remembered is hashed
 //! again each time.
 
 use std::collections::HashMap;
@@ -15,6 +16,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use serde::{Deserialize, Serialize};
 use vx_core::{Digest, Hasher};
 
+use crate::change_times::{ChangeTimes, Shown};
 pub(crate) use crate::stamps::{Stamp, coarse_now_ns, until_after};
 use crate::stamps::{Witness, shows_the_next_change};
 
@@ -22,17 +24,27 @@ use crate::stamps::{Witness, shows_the_next_change};
 const MAX_ENTRIES: usize = 400_000;
 
 /// The persisted layout; another version is ignored.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 /// Digests by path and stamp; shared by all builds.
 #[derive(Default)]
 pub(crate) struct StatCache {
-    entries: Mutex<HashMap<PathBuf, (Stamp, Digest)>>,
+    entries: Mutex<HashMap<PathBuf, Known>>,
+    /// What devices showed of change times since this process started.
+    shown: Shown,
     /// What was found where a stamp could not be believed, the last time.
     unproven: Mutex<HashMap<PathBuf, (Stamp, Digest)>>,
     /// Files that vx wrote itself, as they were then.
     own: Mutex<HashMap<PathBuf, Stamp>>,
     dirty: AtomicBool,
+}
+
+/// What is remembered of a file; how far it is believed depends on its file system.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+struct Known {
+    stamp: Stamp,
+    digest: Digest,
+    change_times: ChangeTimes,
 }
 
 /// A file's content.
@@ -49,7 +61,7 @@ pub(crate) struct Digested {
 #[derive(Serialize, Deserialize)]
 struct Persisted {
     version: u32,
-    entries: HashMap<PathBuf, (Stamp, Digest)>,
+    entries: HashMap<PathBuf, Known>,
 }
 
 impl StatCache {
@@ -85,11 +97,14 @@ impl StatCache {
     /// Follows links. Never opens anything but regular files, as a FIFO would block.
     pub(crate) fn digest(&self, path: &Path) -> io::Result<Digested> {
         let stamp = regular_stamp(path)?;
-        if let Some((known, digest)) = lock(&self.entries).get(path)
-            && *known == stamp
+        stamp.is_seen_by(&self.shown);
+        let known = lock(&self.entries).get(path).copied();
+        let known = known.filter(|known| known.stamp == stamp);
+        if let Some(known) = known
+            && stamp.has_own_change_time(&self.shown, known.change_times)
         {
             return Ok(Digested {
-                digest: *digest,
+                digest: known.digest,
                 stamp,
                 newest_ns: stamp.newest_ns(),
             });
@@ -97,13 +112,22 @@ impl StatCache {
         let (digest, stamp, witness) = hash_file(path)?;
         let own = lock(&self.own).get(path) == Some(&stamp);
         let before = lock(&self.unproven).remove(path);
-        if shows_the_next_change(&stamp, &witness, own) {
-            put(&self.entries, path, (stamp, digest));
+        let before = before.or(known.map(|known| (known.stamp, known.digest)));
+        let change_times = witness.change_times;
+        let remembers = change_times != ChangeTimes::Borrowed;
+        if remembers && shows_the_next_change(&stamp, &witness, own) {
+            let known = Known {
+                stamp,
+                digest,
+                change_times,
+            };
+            put(&self.entries, path, known);
             self.dirty.store(true, Ordering::Relaxed);
         } else {
             put(&self.unproven, path, (stamp, digest));
         }
-        // Other content under the same stamp came through a mapping, nobody knows when.
+        // Other content under the same stamp came through a mapping, or its time was put back:
+        // nobody knows when.
         let unseen = before.is_some_and(|(same, other)| same == stamp && other != digest);
         let newest_ns = stamp.newest_ns();
         Ok(Digested {
@@ -140,7 +164,7 @@ fn put<T>(table: &Mutex<HashMap<PathBuf, T>>, path: &Path, value: T) {
     table.insert(path.to_owned(), value);
 }
 
-fn unseal(bytes: &[u8]) -> Option<HashMap<PathBuf, (Stamp, Digest)>> {
+fn unseal(bytes: &[u8]) -> Option<HashMap<PathBuf, Known>> {
     let (seal, body) = bytes.split_at_checked(Digest::LEN)?;
     if Digest::of(body).as_bytes() != seal {
         return None;
@@ -192,6 +216,8 @@ fn hash_file(path: &Path) -> io::Result<(Digest, Stamp, Witness)> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::MetadataExt;
+
     use super::*;
 
     #[test]
@@ -226,6 +252,47 @@ mod tests {
         let second = 1_000_000_000;
         assert!(stamp.newest_ns() <= coarse_now_ns() + second);
         assert!(stamp.later_ns() > coarse_now_ns() + second);
+    }
+
+    #[test]
+    fn what_is_remembered_waits_for_the_device_to_show_change_times() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("f");
+        std::fs::write(&path, "one").unwrap();
+        // As if the file system were one that shows the modification time for both.
+        let stamp = regular_stamp(&path).unwrap();
+        let digest = Digest::of(b"other");
+        let cache = |change_times| {
+            let cache = StatCache::default();
+            let known = Known {
+                stamp,
+                digest,
+                change_times,
+            };
+            put(&cache.entries, &path, known);
+            cache.dirty.store(true, Ordering::Relaxed);
+            let file = directory.path().join("cache");
+            cache.save(&file).unwrap();
+            StatCache::load(&file)
+        };
+        let fresh = cache(ChangeTimes::Own);
+        assert_eq!(fresh.digest(&path).unwrap().digest, digest);
+        let fresh = cache(ChangeTimes::IfShown);
+        let metadata = std::fs::metadata(&path).unwrap();
+        let modified = (metadata.mtime(), metadata.mtime_nsec());
+        let equal = modified == (metadata.ctime(), metadata.ctime_nsec());
+        let found = fresh.digest(&path).unwrap();
+        assert_eq!(found.digest == digest, !equal);
+        if equal {
+            assert!(found.newest_ns > stamp.newest_ns(), "changed unseen");
+        }
+        let fresh = cache(ChangeTimes::IfShown);
+        // Any other file of the device shows it.
+        let other = directory.path().join("g");
+        let file = File::create(&other).unwrap();
+        file.set_modified(std::time::UNIX_EPOCH).unwrap();
+        fresh.digest(&other).unwrap();
+        assert_eq!(fresh.digest(&path).unwrap().digest, digest);
     }
 
     #[test]

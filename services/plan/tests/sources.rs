@@ -197,6 +197,19 @@ fn configuration_in_the_stead_of_a_build_script() {
     let planned = compare_with_cargo(dir.path(), &root, Selection::default(), None);
     let linker = planned.plan.platforms[0].linker.as_deref();
     assert_eq!(linker, Some("/vx/ws/tools/linker"));
+    let softens = |planned: &vx_plan::Plan| {
+        let links = |unit: &vx_plan::Unit| unit.links() && unit.target.is_executable();
+        let unit = planned.units.iter().position(links).unwrap();
+        let soft = vx_plan::soft_env(planned, unit);
+        soft.iter().any(|(name, _)| name == "CARGO_PKG_DESCRIPTION")
+    };
+    assert!(!softens(&planned.plan), "the user's linker may read it");
+    let mut plain = planned.plan.clone();
+    plain.platforms[0].linker = None;
+    assert!(softens(&plain), "the host's does not");
+    let main = plain.units.iter_mut().find(|unit| unit.links()).unwrap();
+    main.rustflags.push("-Clink-arg=-fuse-ld=mold".to_owned());
+    assert!(!softens(&plain), "what a linker is told to run may read it");
     assert!(
         planned
             .plan
