@@ -225,3 +225,27 @@ async fn two_builds_at_once_run_each_action_once() {
     assert!(one.fault.is_none() && two.fault.is_none());
     assert_eq!(sorted(stage.take_runs()), ["base", "middle", "tool"]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_failed_in_another_build_is_run_for_this_one() {
+    let crates = chain();
+    let stage = Stage::new(&crates);
+    let held = Arc::new(Notify::new());
+    let holds = Direction {
+        holds: Some(Arc::clone(&held)),
+        fails_once: true,
+        ..Direction::default()
+    };
+    stage.direct("base", holds);
+    let build = |run: &'static str| {
+        let stage = Arc::clone(&stage);
+        tokio::spawn(async move { stage.build(run, &chain(), &[], false).await })
+    };
+    let one = build("1");
+    stage.started.notified().await;
+    let two = build("2");
+    held.notify_one();
+    let (one, two) = (one.await.unwrap(), two.await.unwrap());
+    assert_eq!(one.outcomes[0], Some(ActionOutcome::Failed));
+    assert_eq!(two.outcomes[2], Some(ActionOutcome::Built));
+}

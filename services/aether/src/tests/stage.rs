@@ -35,6 +35,8 @@ pub(crate) struct Direction {
     pub(crate) fails: bool,
     /// It announces its metadata and then waits for this before it goes on.
     pub(crate) holds: Option<Arc<Notify>>,
+    /// It fails after that, once.
+    pub(crate) fails_once: bool,
     /// It fails when this is among what it is given.
     pub(crate) refuses: Option<Digest>,
     /// It names this variable, whose value is in its metadata.
@@ -308,14 +310,15 @@ async fn compile(
         }
     }
     let refused = |digest| action.files.iter().any(|file| file.digest == digest);
+    let failed = || Execution::Ran {
+        exit: Exit::Code(1),
+        outputs: Vec::new(),
+        duration: Duration::from_millis(1),
+        marked: Vec::new(),
+        trace: None,
+    };
     if direction.fails || direction.refuses.is_some_and(refused) {
-        return Ok(Execution::Ran {
-            exit: Exit::Code(1),
-            outputs: Vec::new(),
-            duration: Duration::from_millis(1),
-            marked: Vec::new(),
-            trace: None,
-        });
+        return Ok(failed());
     }
     let inputs: Vec<String> = action
         .files
@@ -343,6 +346,11 @@ async fn compile(
     }
     if let Some(held) = direction.holds {
         held.notified().await;
+    }
+    if direction.fails_once {
+        let mut directions = stage.directions.lock().unwrap();
+        directions.retain(|directed, _| *directed != name);
+        return Ok(failed());
     }
     let mut outputs = Vec::new();
     for file in &files {
