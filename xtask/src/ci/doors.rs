@@ -48,13 +48,12 @@ const DOORS: &[(&str, &str)] = &[
         "links before a `..`, each of which it adds to the read set",
     ),
     (
-        "services/aether/src/moved.rs",
-        "whether something moved under a compile that was not watched: decides only that it runs again",
+        "services/aether/src/named.rs",
+        "where what settings name really lies: only what is shown to actions, which are watched",
     ),
     (
         "services/aether/src/prepare.rs",
-        "where the repository and what settings name really lie: only what is shown to actions, which \
-         are watched",
+        "where the repository really lies: only what is shown to actions, which are watched",
     ),
     (
         "services/aether/src/spec.rs",
