@@ -12,6 +12,19 @@ use serde::{Deserialize, Serialize};
 /// The most devices remembered; past it they have to prove themselves anew.
 const MAX_DEVICES: usize = 1024;
 
+/// ext2 to ext4, XFS, Btrfs, F2FS, ZFS, bcachefs.
+pub(crate) const ON_DISK: [u32; 6] = [
+    0xEF53,
+    0x5846_5342,
+    0x9123_683E,
+    0xF2F5_2010,
+    0x2FC1_2FC1,
+    0xCA45_1A4E,
+];
+
+/// tmpfs, ramfs, hugetlbfs.
+pub(crate) const IN_MEMORY: [u32; 3] = [0x0102_1994, 0x8584_58F6, 0x9584_58F6];
+
 /// What is known of a file system's change times by its kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum ChangeTimes {
@@ -27,19 +40,6 @@ pub(crate) enum ChangeTimes {
 impl ChangeTimes {
     /// By the number that `statfs` gives for its kind.
     pub(crate) fn of_kind(kind: Option<u32>) -> Self {
-        /// ext2 to ext4, XFS, Btrfs, F2FS, ZFS, bcachefs, tmpfs, ramfs, hugetlbfs. Overlays have
-        /// the times of what they lie over, so they are not here.
-        const OWN: [u32; 9] = [
-            0xEF53,
-            0x5846_5342,
-            0x9123_683E,
-            0xF2F5_2010,
-            0x2FC1_2FC1,
-            0xCA45_1A4E,
-            0x0102_1994,
-            0x8584_58F6,
-            0x9584_58F6,
-        ];
         /// FAT, exFAT, HFS; squashfs, erofs, iso9660, cramfs both ways round, romfs.
         const BORROWED: [u32; 9] = [
             0x4D44,
@@ -53,7 +53,8 @@ impl ChangeTimes {
             0x7275,
         ];
         match kind {
-            Some(kind) if OWN.contains(&kind) => Self::Own,
+            // Overlays have the times of what they lie over, so they are not here.
+            Some(kind) if ON_DISK.contains(&kind) || IN_MEMORY.contains(&kind) => Self::Own,
             Some(kind) if BORROWED.contains(&kind) => Self::Borrowed,
             _ => Self::IfShown,
         }

@@ -135,9 +135,7 @@ pub(crate) fn key_parts(
 /// Whether what an action looks at in a script's directory is noted: a package that is no part of the
 /// checkout is watched only where it may bundle something.
 fn is_looked_through(context: &BuildContext, unit: usize, output: &BuildOutput) -> bool {
-    sees_checkout(context, unit)
-        || !output.library_links.is_empty()
-        || !output.library_paths.is_empty()
+    sees_checkout(context, unit) || output.names_libraries()
 }
 
 fn parts(

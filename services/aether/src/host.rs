@@ -6,7 +6,11 @@ use std::path::{Path, PathBuf};
 
 use vx_core::{Digest, RelPath};
 
+use crate::observe::is_executable;
 use crate::statcache::StatCache;
+
+/// A file's name in the sysroot, where it is, and whether it can be run.
+type Found = (String, PathBuf, bool);
 
 /// Directories of a sysroot that are part of the identity: whatever is run or loaded.
 const PARTS: &[&str] = &["bin", "lib", "libexec"];
@@ -33,10 +37,7 @@ pub(crate) fn toolchain(cache: &StatCache, sysroot: &Path) -> io::Result<Digest>
     }
     files.sort();
     let digests = in_parallel(cache, &files)?;
-    let mut runnable = Vec::with_capacity(files.len());
-    for (_, path) in &files {
-        runnable.push(crate::observe::is_executable(&fs::metadata(path)?));
-    }
+    let runnable: Vec<bool> = files.iter().map(|(_, _, runnable)| *runnable).collect();
     let has_sources = sysroot.join(SOURCE_MARK).is_file();
     Ok(Digest::of_value(
         "vx toolchain 2",
@@ -45,7 +46,7 @@ pub(crate) fn toolchain(cache: &StatCache, sysroot: &Path) -> io::Result<Digest>
 }
 
 /// Files below `directory` that [`is_in_identity`] says are in, named relative to `sysroot`.
-fn collect(sysroot: &Path, directory: &Path, files: &mut Vec<(String, PathBuf)>) -> io::Result<()> {
+fn collect(sysroot: &Path, directory: &Path, files: &mut Vec<Found>) -> io::Result<()> {
     for entry in fs::read_dir(directory)? {
         let path = entry?.path();
         let relative = path.strip_prefix(sysroot).unwrap_or(&path);
@@ -65,24 +66,22 @@ fn collect(sysroot: &Path, directory: &Path, files: &mut Vec<(String, PathBuf)>)
         if metadata.is_dir() {
             collect(sysroot, &path, files)?;
         } else if metadata.is_file() {
-            files.push((relative.as_str().to_owned(), path));
+            let runnable = is_executable(&metadata);
+            files.push((relative.as_str().to_owned(), path, runnable));
         }
     }
     Ok(())
 }
 
 /// Digests many files on as many threads as there are processors.
-fn in_parallel(
-    cache: &StatCache,
-    files: &[(String, PathBuf)],
-) -> io::Result<Vec<(String, Digest)>> {
+fn in_parallel(cache: &StatCache, files: &[Found]) -> io::Result<Vec<(String, Digest)>> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let next = std::sync::atomic::AtomicUsize::new(0);
     let work = || -> io::Result<Vec<(usize, Digest)>> {
         let mut done = Vec::new();
         loop {
             let index = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-            let Some((_, path)) = files.get(index) else {
+            let Some((_, path, _)) = files.get(index) else {
                 return Ok(done);
             };
             done.push((index, cache.digest(path)?.digest));

@@ -82,14 +82,7 @@ pub(crate) fn add_start(set: &mut ReadSet, root: Root<'_>) {
     let mut at = String::new();
     for part in parts(root.cwd) {
         push(&mut at, &part);
-        if let Some(inside) = below(&at, root.checkout).filter(|inside| !inside.is_empty())
-            && let Ok(path) = RelPath::new(inside)
-        {
-            set.reads.push(Read {
-                place: ReadPlace::Checkout(path),
-                kind: ReadKind::Link,
-            });
-        }
+        set.reads.extend(link_at(root, &at));
     }
     *set = std::mem::take(set).canonical();
 }
@@ -197,14 +190,7 @@ fn go(root: Root<'_>, path: &str) -> Way {
             continue;
         }
         push(&mut way.at, &part);
-        if let Some(inside) = below(&way.at, root.checkout).filter(|inside| !inside.is_empty())
-            && let Ok(path) = RelPath::new(inside)
-        {
-            way.depends_on.push(Read {
-                place: ReadPlace::Checkout(path),
-                kind: ReadKind::Link,
-            });
-        }
+        way.depends_on.extend(link_at(root, &way.at));
         let Some(target) = on_host(root, &way.at).and_then(|path| std::fs::read_link(path).ok())
         else {
             continue;
@@ -234,6 +220,15 @@ fn go(root: Root<'_>, path: &str) -> Way {
         way.at.push('/');
     }
     way
+}
+
+/// Whether something in the checkout is a link, and where that leads; `None` for what is not in it.
+fn link_at(root: Root<'_>, at: &str) -> Option<Read> {
+    let inside = below(at, root.checkout).filter(|inside| !inside.is_empty())?;
+    Some(Read {
+        place: ReadPlace::Checkout(RelPath::new(inside).ok()?),
+        kind: ReadKind::Link,
+    })
 }
 
 /// Where something of an action's root is on the host; `None` for what lies below vx's own places,

@@ -314,10 +314,8 @@ fn watch(context: &BuildContext, unit: usize, inputs: &CompileInputs) -> Watch {
 /// Whether a build script has a compile look for native libraries: rustc says nothing of what
 /// it bundles.
 fn bundles(inputs: &CompileInputs) -> bool {
-    inputs
-        .build_outputs
-        .values()
-        .any(|output| !output.library_links.is_empty() || !output.library_paths.is_empty())
+    let mut outputs = inputs.build_outputs.values();
+    outputs.any(vx_plan::BuildOutput::names_libraries)
 }
 
 /// What of its package's declarations an action gets: files where it runs foreign code,

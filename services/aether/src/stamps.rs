@@ -13,7 +13,7 @@ use std::os::unix::fs::MetadataExt;
 use serde::{Deserialize, Serialize};
 use vx_core::stamp::{LONGEST_STEP_NS, latest_ns};
 
-use crate::change_times::{ChangeTimes, Shown};
+use crate::change_times::{ChangeTimes, IN_MEMORY, ON_DISK, Shown};
 
 /// How much older than its clock's step a change must be, in nanoseconds. The kernel stamps with
 /// at best a jiffy (10 ms at 100 Hz).
@@ -177,21 +177,10 @@ pub(crate) fn shows_the_next_change(stamp: &Stamp, witness: &Witness, own: bool)
 
 /// Only these are known to stamp by this machine's clock; the rest is given more time.
 fn kept(kind: Option<u32>) -> Kept {
-    /// ext2 to ext4, XFS, Btrfs, F2FS, ZFS, bcachefs, overlays.
-    const HERE: [u32; 7] = [
-        0xEF53,
-        0x5846_5342,
-        0x9123_683E,
-        0xF2F5_2010,
-        0x2FC1_2FC1,
-        0xCA45_1A4E,
-        0x794C_7630,
-    ];
-    /// tmpfs, ramfs, hugetlbfs.
-    const IN_MEMORY: [u32; 3] = [0x0102_1994, 0x8584_58F6, 0x9584_58F6];
+    const OVERLAY: u32 = 0x794C_7630;
     match kind {
         Some(kind) if IN_MEMORY.contains(&kind) => Kept::InMemory,
-        Some(kind) if HERE.contains(&kind) => Kept::Here,
+        Some(kind) if ON_DISK.contains(&kind) || kind == OVERLAY => Kept::Here,
         _ => Kept::Elsewhere,
     }
 }

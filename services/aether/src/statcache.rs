@@ -252,6 +252,14 @@ mod tests {
         let second = 1_000_000_000;
         assert!(stamp.newest_ns() <= coarse_now_ns() + second);
         assert!(stamp.later_ns() > coarse_now_ns() + second);
+        assert_eq!(stamp.newest_ns(), changed_ns(&path));
+    }
+
+    /// The latest moment that a file's change time can mean.
+    fn changed_ns(path: &Path) -> i128 {
+        let found = std::fs::metadata(path).unwrap();
+        let (seconds, rest) = (found.ctime(), found.ctime_nsec());
+        vx_core::stamp::latest_ns(i128::from(seconds) * 1_000_000_000 + i128::from(rest))
     }
 
     #[test]

@@ -47,3 +47,10 @@ pub enum LinkArgTarget {
     /// Examples.
     Example,
 }
+
+impl BuildOutput {
+    /// Whether it has compiles look for native libraries.
+    pub fn names_libraries(&self) -> bool {
+        !self.library_links.is_empty() || !self.library_paths.is_empty()
+    }
+}

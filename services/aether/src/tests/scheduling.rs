@@ -6,7 +6,7 @@ use tokio::sync::Notify;
 use vx_core::orchestrator::ActionOutcome;
 
 use crate::tests::plans::{Crate, library, program};
-use crate::tests::stage::{Direction, Stage};
+use crate::tests::stage::{Direction, Ended, Stage};
 
 fn chain() -> [Crate; 3] {
     [
@@ -202,50 +202,42 @@ async fn a_file_that_changes_while_it_is_read_is_read_again() {
     );
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn two_builds_at_once_run_each_action_once() {
-    let crates = chain();
-    let stage = Stage::new(&crates);
+/// Two builds at once, the second of which can't get past what the first one runs, whenever it comes
+/// to it: `base`, which is held until both have begun.
+async fn two_at_once(stage: &Arc<Stage>, base: Direction) -> (Ended, Ended) {
     let held = Arc::new(Notify::new());
     let holds = Direction {
         holds: Some(Arc::clone(&held)),
-        ..Direction::default()
+        ..base
     };
     stage.direct("base", holds);
     let build = |run: &'static str| {
-        let stage = Arc::clone(&stage);
+        let stage = Arc::clone(stage);
         tokio::spawn(async move { stage.build(run, &chain(), &[], false).await })
     };
     let one = build("1");
     stage.started.notified().await;
     let two = build("2");
-    // The second build can't get past what the first one runs, whenever it comes to it.
     held.notify_one();
-    let (one, two) = (one.await.unwrap(), two.await.unwrap());
+    (one.await.unwrap(), two.await.unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_builds_at_once_run_each_action_once() {
+    let stage = Stage::new(&chain());
+    let (one, two) = two_at_once(&stage, Direction::default()).await;
     assert!(one.fault.is_none() && two.fault.is_none());
     assert_eq!(sorted(stage.take_runs()), ["base", "middle", "tool"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_failed_in_another_build_is_run_for_this_one() {
-    let crates = chain();
-    let stage = Stage::new(&crates);
-    let held = Arc::new(Notify::new());
-    let holds = Direction {
-        holds: Some(Arc::clone(&held)),
+    let stage = Stage::new(&chain());
+    let fails = Direction {
         fails_once: true,
         ..Direction::default()
     };
-    stage.direct("base", holds);
-    let build = |run: &'static str| {
-        let stage = Arc::clone(&stage);
-        tokio::spawn(async move { stage.build(run, &chain(), &[], false).await })
-    };
-    let one = build("1");
-    stage.started.notified().await;
-    let two = build("2");
-    held.notify_one();
-    let (one, two) = (one.await.unwrap(), two.await.unwrap());
+    let (one, two) = two_at_once(&stage, fails).await;
     assert_eq!(one.outcomes[0], Some(ActionOutcome::Failed));
     assert_eq!(two.outcomes[2], Some(ActionOutcome::Built));
 }
