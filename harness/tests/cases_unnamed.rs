@@ -150,6 +150,92 @@ fn a_link_that_a_directory_is_entered_by() {
 }
 
 #[test]
+fn links_to_files_whose_places_the_kernel_tells() {
+    let env = Env::new();
+    let mut app = env.cases(&scripted(
+        r#"
+        use std::fs::{File, OpenOptions, read_link, read_to_string};
+        use std::os::{fd::AsRawFd, unix::fs::OpenOptionsExt};
+        use std::process::{Command, Stdio};
+        let word_beside = |link: String| {
+            let file = read_link(link).unwrap();
+            read_to_string(file.with_file_name("word")).unwrap()
+        };
+        let opened = File::open("opened/mark").unwrap();
+        let opened = word_beside(format!("/proc/self/fd/{}", opened.as_raw_fd()));
+        let named = OpenOptions::new().read(true).custom_flags(0o10000000).open("named").unwrap();
+        let named = read_to_string(format!("/proc/self/fd/{}", named.as_raw_fd())).unwrap();
+        let mut cat = Command::new("run/cat").stdin(Stdio::piped()).spawn().unwrap();
+        let run = word_beside(format!("/proc/{}/exe", cat.id()));
+        drop(cat.stdin.take());
+        cat.wait().unwrap();
+        format!("{opened} {named} {run}")
+        "#,
+    ));
+    app.change("links to one", |app| {
+        let cat = fs::read("/bin/cat").unwrap();
+        for number in ["one", "two"] {
+            app.write(&format!("{number}/mark"), "");
+            app.write(&format!("{number}/word"), number);
+            app.write_program(&format!("{number}/cat"), "");
+            fs::write(app.join(number).join("cat"), &cat).unwrap();
+        }
+        app.link("opened", "one");
+        app.link("named", "one/word");
+        app.link("run", "one");
+    })
+    .runs_scripts_of(["app"])
+    .builds(["app", "build_script_build"])
+    .prints("one one one");
+    for (link, target, printed) in [
+        ("opened", "two", "two one one"),
+        ("named", "two/word", "two two one"),
+        ("run", "two", "two two two"),
+    ] {
+        app.change(link, |app| app.link(link, target))
+            .runs_scripts_of(["app"])
+            .builds(["app"])
+            .prints(printed);
+    }
+    app.build("the same").builds([]);
+}
+
+#[test]
+fn what_is_behind_a_link_that_could_not_be_written() {
+    let env = Env::new();
+    let mut app = env.cases(&scripted(
+        r#"
+        use std::fs::{OpenOptions, create_dir, read_dir, read_to_string, rename};
+        OpenOptions::new().write(true).open("some").unwrap_err();
+        OpenOptions::new().write(true).create_new(true).open("some").unwrap_err();
+        create_dir("some").unwrap_err();
+        rename("some", "other").unwrap_err();
+        let found = read_dir("some").unwrap();
+        let mut all: Vec<_> = found.map(|one| read_to_string(one.unwrap().path()).unwrap()).collect();
+        all.sort();
+        all.join(" ")
+        "#,
+    ));
+    app.change("a file", |app| {
+        app.write("real/one", "one");
+        app.write("other/file", "");
+        app.link("some", "real");
+    })
+    .runs_scripts_of(["app"])
+    .builds(["app", "build_script_build"])
+    .prints("one");
+    app.change("its text", |app| app.write("real/one", "first"))
+        .runs_scripts_of(["app"])
+        .builds(["app"])
+        .prints("first");
+    app.change("another", |app| app.write("real/two", "second"))
+        .runs_scripts_of(["app"])
+        .builds(["app"])
+        .prints("first second");
+    app.build("the same").builds([]);
+}
+
+#[test]
 fn what_a_listing_says_of_its_names() {
     let env = Env::new();
     let mut app = env.cases(&scripted(

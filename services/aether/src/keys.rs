@@ -18,7 +18,7 @@ use crate::statcache::StatCache;
 
 /// The version of everything that decides keys and results: a change to it forgets all
 /// earlier results.
-pub(crate) const KEY_SCHEMA: u32 = 7;
+pub(crate) const KEY_SCHEMA: u32 = 8;
 
 /// What the plan alone says of an action, and what it runs with.
 #[derive(Serialize)]

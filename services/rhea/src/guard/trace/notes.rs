@@ -105,33 +105,18 @@ impl Notes {
     ) -> Result<Resolved, String> {
         let way = self.walker.walk(self.caller, directory, raw, follow)?;
         let (resolved, links) = match way {
-            Way::Plain { path, links } => {
-                let resolved = self.straighten(path);
-                self.note_way(&resolved, links);
-                return Ok(resolved);
-            }
+            Way::Plain { path, links } => (self.straighten(path), links),
             Way::Nothing => return Ok(Resolved::Nothing),
             Way::Through { path, links } => (Resolved::Path(path), links),
             Way::Kernel { path, links } => (Resolved::Kernel(path), links),
         };
+        // Who has what a link leads to can ask the kernel where that is, and look around there.
         for link in links {
-            self.note(&link, Intent::LookAtLink);
-        }
-        Ok(resolved)
-    }
-
-    /// Notes the links on the way to a directory: what is looked at from there is named by where
-    /// that is, and would be elsewhere with another link.
-    fn note_way(&mut self, resolved: &Resolved, mut links: Vec<String>) {
-        links.retain(|link| !self.is_noted(link, ReadKind::Link));
-        if let Resolved::Path(path) = resolved
-            && !links.is_empty()
-            && matches!(look(path, AtFlags::empty()), Seen::Directory { .. })
-        {
-            for link in links {
+            if !self.is_noted(&link, ReadKind::Link) {
                 self.note(&link, Intent::LookAtLink);
             }
         }
+        Ok(resolved)
     }
 
     /// Takes `.` and `..` out of an absolute path. What a `..` means is up to the links before
@@ -355,17 +340,18 @@ impl Notes {
             return false;
         }
         let mut ancestors = Path::new(path).ancestors().filter_map(Path::to_str);
-        ancestors.any(|path| self.own.contains(path) && self.still_own(path))
+        ancestors.any(|one| self.own.contains(one) && self.is_changed(one))
+            && self.is_changed(path)
     }
 
-    /// A change that was about to be may have failed: what stays is then as it was.
-    fn still_own(&self, path: &str) -> bool {
-        if self.scope.writes != Writes::Stay {
-            return true;
-        }
+    /// A change that was about to be may have failed: what stays is then as it was, and older
+    /// than the action. What is in a directory that was made may have been moved there.
+    fn is_changed(&self, path: &str) -> bool {
         match look(path, AtFlags::SYMLINK_NOFOLLOW) {
-            Seen::File { newest_ns } => self.changes.is_since_start(newest_ns),
-            Seen::Absent | Seen::Directory { .. } | Seen::Link { .. } | Seen::Other => true,
+            Seen::File { newest_ns } | Seen::Link { newest_ns } => {
+                self.changes.is_since_start(newest_ns)
+            }
+            Seen::Absent | Seen::Directory { .. } | Seen::Other => true,
         }
     }
 

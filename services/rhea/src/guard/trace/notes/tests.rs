@@ -170,3 +170,52 @@ fn links_the_action_made_are_followed() {
     notes.note(through.to_str().unwrap(), Intent::Open(libc::O_RDONLY));
     assert!(kinds(&mut notes).contains(&("a".to_owned(), ReadKind::Content)));
 }
+
+#[test]
+fn a_change_that_failed_makes_nothing_its_own() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = std::fs::canonicalize(directory.path()).unwrap();
+    let path = |name: &str| format!("{}/{name}", root.display());
+    std::fs::create_dir(root.join("real")).unwrap();
+    std::fs::write(root.join("real/a"), "1").unwrap();
+    std::os::unix::fs::symlink("real", root.join("link")).unwrap();
+    until_after(&path("real/a"));
+    let mut notes = notes(&root, true);
+    notes.note(&path("link"), Intent::Open(libc::O_WRONLY));
+    notes.note(&path("link/a"), Intent::Open(libc::O_RDONLY));
+    assert!(kinds(&mut notes).contains(&("link/a".to_owned(), ReadKind::Content)));
+}
+
+#[test]
+fn what_was_moved_into_an_own_directory_is_none_of_its_own() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = std::fs::canonicalize(directory.path()).unwrap();
+    let path = |name: &str| format!("{}/{name}", root.display());
+    std::fs::create_dir(root.join("old")).unwrap();
+    std::fs::write(root.join("old/a"), "1").unwrap();
+    until_after(&path("old/a"));
+    let mut notes = notes(&root, true);
+    notes.note(&path("new"), Intent::Alter);
+    std::fs::rename(root.join("old"), root.join("new")).unwrap();
+    notes.note(&path("new/a"), Intent::Open(libc::O_RDONLY));
+    assert!(kinds(&mut notes).contains(&("new/a".to_owned(), ReadKind::Content)));
+}
+
+#[test]
+fn links_on_the_way_to_a_file_are_noted() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = std::fs::canonicalize(directory.path()).unwrap();
+    std::fs::create_dir(root.join("real")).unwrap();
+    std::fs::write(root.join("real/a"), "1").unwrap();
+    std::os::unix::fs::symlink("real", root.join("link")).unwrap();
+    std::os::unix::fs::symlink("link/a", root.join("first")).unwrap();
+    let mut notes = notes(&root, false);
+    notes.caller = i32::try_from(std::process::id()).unwrap();
+    let first = format!("{}/first", root.display());
+    let found = notes.resolve(None, &first, true);
+    assert_eq!(found, Ok(Resolved::Path(first)));
+    assert_eq!(
+        kinds(&mut notes),
+        expected(&[("first", ReadKind::Link), ("link", ReadKind::Link)])
+    );
+}
