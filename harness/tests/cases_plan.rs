@@ -1,6 +1,6 @@
 //! What a plan depends on: whatever cargo and rustc looked at, and nothing else.
 
-use vx_harness::{Env, Project};
+use vx_harness::{Cases, Env, Project};
 
 /// A manifest of a package, with lines below its `[package]` table.
 fn manifest(name: &str, version: &str, rest: &str) -> String {
@@ -445,26 +445,49 @@ fn a_manifest_path_that_is_a_link() {
         fn main() { println!("real"); }
         //- /view/src/main.rs
         fn main() { println!("view"); }
+        //- /third/src/main.rs
+        fn main() { println!("third"); }
         "#,
     );
     project.link("view/Cargo.toml", "../real/Cargo.toml");
-    let run = env
-        .vx(&project, &["build", "--manifest-path", "view/Cargo.toml"])
-        .success();
-    let _ = run;
-    let built = project.join("view/.vx/build");
-    assert!(built.exists(), "it is built where the link is");
-    assert!(!project.join("real/.vx").exists());
+    project.link("third/Cargo.toml", "../view/Cargo.toml");
     // A directory that is a link has places of its own too.
     project.link("other", "real");
-    let _ = env
-        .vx(&project, &["build", "--manifest-path", "other/Cargo.toml"])
-        .success();
-    // And a manifest that is none.
-    let _ = env
-        .vx(&project, &["build", "--manifest-path", "real/Cargo.toml"])
-        .success();
-    assert!(project.join("real/.vx/build").exists());
+    let manifest = |name: &str| {
+        let path = project.join(name).join("Cargo.toml");
+        path.display().to_string()
+    };
+    for (name, compiled, printed) in [
+        ("view", true, "view"),
+        ("other", true, "real"),
+        ("third", true, "third"),
+        ("real", false, "real"),
+    ] {
+        let mut app = Cases::of(&env, Project::at(project.join(name)));
+        let path = manifest(name);
+        let step = app.build(name).with(&["--manifest-path", &path]);
+        if compiled {
+            step.builds(["app"]).prints(printed);
+            app.build("the same from within").builds([]).prints(printed);
+        } else {
+            // What the link to the directory made.
+            step.unlike_cargo().builds([]).prints(printed);
+        }
+    }
+    let mut view = Cases::of(&env, Project::at(project.join("view")));
+    view.change("an edit where the link is", |view| {
+        view.write("src/main.rs", "fn main() { println!(\"edited\"); }");
+    })
+    .builds(["app"])
+    .prints("edited");
+    let real = "[package]\nname = \"app\"\nversion = \"0.1.0\"\nedition = \"2024\"\n[workspace]\n\
+                [[bin]]\nname = \"app\"\npath = \"src/late.rs\"\n";
+    view.change("an edit of what the link leads to", |view| {
+        view.write("src/late.rs", "fn main() { println!(\"late\"); }");
+        project.write("real/Cargo.toml", real);
+    })
+    .builds(["app"])
+    .prints("late");
 }
 
 #[test]

@@ -8,6 +8,11 @@ use vx_harness::{Env, Project, assert_same_behaviour};
 fn builds_as_cargo(env: &Env, project: &Project, bin: &str, lines: &[&[&str]]) {
     let _ = env.build(project);
     let cargo = env.cargo_build(project, "debug", &["--locked"]);
+    behaves_as(env, project, bin, &cargo.join(bin), lines);
+}
+
+/// Runs a program that vx built, and cargo's, with each line; then there is nothing to do.
+fn behaves_as(env: &Env, project: &Project, bin: &str, cargos: &Path, lines: &[&[&str]]) {
     let fixture = env.project(
         "
         //- /text.txt
@@ -19,12 +24,7 @@ fn builds_as_cargo(env: &Env, project: &Project, bin: &str, lines: &[&[&str]]) {
         }
         ",
     );
-    assert_same_behaviour(
-        &project.output("debug", bin),
-        &cargo.join(bin),
-        fixture.path(),
-        lines,
-    );
+    assert_same_behaviour(&project.output("debug", bin), cargos, fixture.path(), lines);
     env.build(project).assert_nothing();
 }
 
@@ -83,6 +83,8 @@ fn vx_itself() {
             );
         }
     }
+    let _ = env.build(&project);
     let lines: [&[&str]; 3] = [&["--version"], &["--help"], &["help", "build"]];
-    builds_as_cargo(&env, &project, "vx", &lines);
+    // Cargo's is the one under test itself.
+    behaves_as(&env, &project, "vx", &env.program("vx"), &lines);
 }

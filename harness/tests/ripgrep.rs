@@ -63,6 +63,51 @@ fn nothing_is_built_twice() {
     copy.remove(".vx");
     env.build(&copy).assert_nothing();
     assert_same_ripgrep(&env, &copy.output("debug", "rg"), &cargo.join("rg"));
+
+    edits_and_errors(&env, &project, &cargo.join(".."));
+}
+
+/// An edit is one compile, and an error is not cached. Cargo has a target directory in which
+/// the rest is built.
+fn edits_and_errors(env: &Env, project: &Project, cargo_target: &Path) {
+    project.edit(MAIN, "fn main()", "/* edited */ fn main()");
+    env.build(project).assert_compiled(["rg"]);
+    let version = "edited on purpose";
+    project.edit(
+        MAIN,
+        "fn main()",
+        &format!("pub const _EDIT: &str = \"{version}\"; fn main()"),
+    );
+    env.build(project).assert_compiled(["rg"]);
+
+    let whole = project.read(MAIN);
+    project.edit(MAIN, "fn main()", "const BROKEN: u32 = \"text\"; fn main()");
+    for attempt in 0..2 {
+        let before = env.toolchain().compiles().len();
+        let run = env.vx(project, &["build"]).code(101);
+        assert_eq!(
+            env.compiled_since(before),
+            ["rg"],
+            "attempt {attempt}: {run}"
+        );
+        assert_eq!(run.report().totals.failed, 1, "{run}");
+        assert!(!run.report().success);
+        assert_diagnostic(project, &run.stderr);
+    }
+    let target = cargo_target
+        .to_str()
+        .expect("an environment's paths are text");
+    let arguments = ["build", "--locked", "--target-dir", target];
+    let cargo = env.cargo(project, &arguments).code(101);
+    let vx = env.vx(project, &["build"]).code(101);
+    assert_eq!(
+        diagnostic(&vx.stderr),
+        diagnostic(&cargo.stderr),
+        "rustc's words, vx's beside cargo's"
+    );
+
+    project.write(MAIN, &whole);
+    env.build(project).assert_nothing();
 }
 
 #[test]
@@ -78,48 +123,6 @@ fn as_many_compilers_as_cargo_and_the_release_program_too() {
         "vx's compilers beside cargo's"
     );
     assert_same_ripgrep(&env, &project.output("release", "rg"), &cargo.join("rg"));
-}
-
-#[test]
-fn an_edit_is_one_compile_and_an_error_is_not_cached() {
-    let env = Env::new();
-    let project = env.corpus("ripgrep");
-    let _ = env.build(&project);
-
-    project.edit(MAIN, "fn main()", "/* edited */ fn main()");
-    env.build(&project).assert_compiled(["rg"]);
-    let version = "edited on purpose";
-    project.edit(
-        MAIN,
-        "fn main()",
-        &format!("pub const _EDIT: &str = \"{version}\"; fn main()"),
-    );
-    env.build(&project).assert_compiled(["rg"]);
-
-    let whole = project.read(MAIN);
-    project.edit(MAIN, "fn main()", "const BROKEN: u32 = \"text\"; fn main()");
-    for attempt in 0..2 {
-        let before = env.toolchain().compiles().len();
-        let run = env.vx(&project, &["build"]).code(101);
-        assert_eq!(
-            env.compiled_since(before),
-            ["rg"],
-            "attempt {attempt}: {run}"
-        );
-        assert_eq!(run.report().totals.failed, 1, "{run}");
-        assert!(!run.report().success);
-        assert_diagnostic(&project, &run.stderr);
-    }
-    let cargo = env.cargo(&project, &["build", "--locked"]).code(101);
-    let vx = env.vx(&project, &["build"]).code(101);
-    assert_eq!(
-        diagnostic(&vx.stderr),
-        diagnostic(&cargo.stderr),
-        "rustc's words, vx's beside cargo's"
-    );
-
-    project.write(MAIN, &whole);
-    env.build(&project).assert_nothing();
 }
 
 /// What rustc rendered: from the first `error[` to the next empty line.

@@ -260,11 +260,7 @@ impl Notes {
             }
             return;
         }
-        // Where the host has `/lib` as a link, the root has one of its own, made a moment ago:
-        // what it leads to is noted, and not since when.
-        let made = self.scope.host != Reach::Everything && places::HOST.contains(&path);
         match intent {
-            Intent::LookAtLink if made => self.add(path, ReadKind::Metadata),
             Intent::Touch if self.scope.writes == Writes::Stay => self.touch(path),
             Intent::Alter | Intent::Move if self.scope.writes == Writes::Stay => {
                 self.alter(path, intent);
@@ -340,8 +336,7 @@ impl Notes {
             return false;
         }
         let mut ancestors = Path::new(path).ancestors().filter_map(Path::to_str);
-        ancestors.any(|one| self.own.contains(one) && self.is_changed(one))
-            && self.is_changed(path)
+        ancestors.any(|one| self.own.contains(one) && self.is_changed(one)) && self.is_changed(path)
     }
 
     /// A change that was about to be may have failed: what stays is then as it was, and older
@@ -356,6 +351,10 @@ impl Notes {
     }
 
     pub(super) fn add(&mut self, path: &str, kind: ReadKind) {
+        let kind = match kind {
+            ReadKind::Link if self.is_put_there(path) => ReadKind::Metadata,
+            kind => kind,
+        };
         if self.is_noted(path, kind) {
             return;
         }
@@ -364,6 +363,20 @@ impl Notes {
             _ => AtFlags::empty(),
         };
         self.add_seen(path, kind, look(path, flags));
+    }
+
+    /// Whether the root has something of its own at a path, where the host may have a link: a
+    /// directory that is mounted there, or such a link as `/lib`, made a moment ago. What it leads
+    /// to counts, and not since when.
+    fn is_put_there(&self, path: &str) -> bool {
+        match &self.scope.host {
+            Reach::Everything => false,
+            Reach::These(shown) => {
+                places::HOST.contains(&path)
+                    || self.scope.checkout.as_deref() == Some(path)
+                    || shown.iter().any(|shown| shown == path)
+            }
+        }
     }
 
     /// Whether a look at the host is noted already: what an action can't write is held against

@@ -219,3 +219,16 @@ fn links_on_the_way_to_a_file_are_noted() {
         expected(&[("first", ReadKind::Link), ("link", ReadKind::Link)])
     );
 }
+
+#[test]
+fn what_is_mounted_is_no_link() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = std::fs::canonicalize(directory.path()).unwrap();
+    let mut notes = notes(&root, false);
+    notes.note(root.to_str().unwrap(), Intent::LookAtLink);
+    notes.note("/usr", Intent::LookAtLink);
+    assert_eq!(
+        kinds(&mut notes),
+        expected(&[("", ReadKind::Metadata), ("/usr", ReadKind::Metadata)])
+    );
+}
