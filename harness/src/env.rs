@@ -244,6 +244,13 @@ impl Env {
         project.copy_to(&self.fresh_path("copy").join(name))
     }
 
+    /// The value of one of this environment's variables; empty where it is not set.
+    #[must_use]
+    pub fn setting(&self, name: &str) -> String {
+        let value = self.variables.get(OsStr::new(name));
+        value.map_or_else(String::new, |value| value.to_string_lossy().into_owned())
+    }
+
     /// A command with this environment's variables and no others.
     #[must_use]
     pub fn command(&self, program: impl AsRef<OsStr>, directory: impl AsRef<Path>) -> Command {

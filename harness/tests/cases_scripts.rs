@@ -451,3 +451,58 @@ fn a_script_that_fails_is_run_again() {
         .builds(["app"])
         .prints("flagged");
 }
+
+#[test]
+fn declared_variables_that_vx_sets_where_nobody_declares_them() {
+    let env = Env::new();
+    let mut app = env.cases(
+        r#"
+        //- /Cargo.toml
+        [package]
+        name = "app"
+        version = "0.1.0"
+        edition = "2024"
+        [package.metadata.vx]
+        env = ["LANG", "PATH"]
+        //- /build.rs
+        fn main() {
+            let path = std::env::var("PATH").unwrap();
+            let last = path.rsplit(':').next().unwrap();
+            let lang = std::env::var("LANG").unwrap();
+            println!("cargo::rustc-env=FOUND={lang} {last}");
+        }
+        //- /src/main.rs
+        fn main() { println!("{}", env!("FOUND")); }
+        "#,
+    );
+    let path = |last: &str| format!("{}:{last}", env.setting("PATH"));
+    app.build("first")
+        .given("LANG", "de_DE.UTF-8")
+        .given("PATH", path("/one"))
+        .runs_scripts_of(["app"])
+        .builds(["app", "build_script_build"])
+        .prints("de_DE.UTF-8 /one");
+    app.build("another language")
+        .given("LANG", "fr_FR.UTF-8")
+        .given("PATH", path("/one"))
+        .runs_scripts_of(["app"])
+        .builds(["app"])
+        .prints("fr_FR.UTF-8 /one");
+    app.build("another search path")
+        .given("LANG", "fr_FR.UTF-8")
+        .given("PATH", path("/two"))
+        .runs_scripts_of(["app"])
+        .builds(["app"])
+        .prints("fr_FR.UTF-8 /two");
+    app.build("none, which is what vx sets")
+        .given("PATH", path("/two"))
+        .unlike_cargo()
+        .runs_scripts_of(["app"])
+        .builds(["app"])
+        .prints("C.UTF-8 /two");
+    app.build("the first again")
+        .given("LANG", "de_DE.UTF-8")
+        .given("PATH", path("/one"))
+        .builds([])
+        .prints("de_DE.UTF-8 /one");
+}

@@ -170,7 +170,7 @@ async fn attempt_until_settled(
     let context = &job.context;
     let mut learned: BTreeMap<String, String> = BTreeMap::new();
     let declared = spec::declared(&context.plan, job.unit).env;
-    let names: BTreeSet<String> = job.env_names.iter().cloned().chain(declared).collect();
+    let names: BTreeSet<String> = job.env_names.iter().chain(&declared).cloned().collect();
     let soft = &context.graph.soft_env[job.unit];
     learn(context, &mut learned, &BTreeSet::new(), &names);
     let mut attempt = 0;
@@ -237,11 +237,13 @@ async fn attempt_until_settled(
         let mut set = ran.set.clone();
         // What was given could be read without being named, and what was named once is given
         // whenever it is set: names once learned stay. What vx and cargo set is in the static
-        // part; only what the caller's environment could give is observed.
+        // part; only what the caller's environment could give is observed. What is declared
+        // goes before what vx sets.
         set.env.extend(learned.keys().chain(&names).cloned());
         let is_soft = |name: &String| soft.iter().any(|(soft, _)| soft == name);
-        set.env
-            .retain(|name| !prepared.given.contains(name) || is_soft(name));
+        set.env.retain(|name| {
+            !prepared.given.contains(name) || is_soft(name) || declared.contains(name)
+        });
         set = set.canonical();
         set.taken = taken;
         let dependencies = dependency::key_parts(context, job.unit, &job.used);

@@ -218,6 +218,10 @@ pub(crate) fn weigh(
         Err(error) => return Weighed::Unknown(error.to_string()),
     };
     let places = places(workspace, plan);
+    inputs.all.retain(|input| !is_known(input));
+    // What the memo holds comes before the look at what changed: so nothing changes in between.
+    let of_input = |input| observed(cache, workspace, &places, input);
+    let observed: io::Result<Vec<_>> = inputs.all.iter().map(of_input).collect();
     for (look, seen) in &inputs.looks {
         let read = Read {
             place: ReadPlace::Host(look.path.clone()),
@@ -229,10 +233,7 @@ pub(crate) fn weigh(
             Err(error) => return Weighed::Unknown(error.to_string()),
         }
     }
-    inputs.all.retain(|input| !is_known(input));
-    let of_input = |input| observed(cache, workspace, &places, input);
     let place = |path: &Path| path.to_string_lossy().into_owned();
-    let observed: io::Result<Vec<_>> = inputs.all.iter().map(of_input).collect();
     match observed {
         Ok(observed) => Weighed::Basis(Basis {
             observed,
