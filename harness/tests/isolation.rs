@@ -318,3 +318,33 @@ fn declared_paths_are_shown_and_the_network_is_opened() {
     declare("[package.metadata.vx]\npath = []");
     let _ = env.vx(&project, &["build"]).refused();
 }
+
+#[test]
+fn a_home_that_lies_in_the_checkout() {
+    let env = Env::new();
+    let project = script(
+        &env,
+        r#"
+        fn main() {
+            let home = std::fs::read_dir(".cache/vx").unwrap();
+            println!("cargo::rustc-env=SEEN={}", home.count());
+        }
+        "#,
+    );
+    project.write(
+        "src/main.rs",
+        "fn main() { println!(\"{}\", env!(\"SEEN\")); }\n",
+    );
+    let home = project.join(".cache/vx");
+    let env = env.with_setting("VX_HOME", &home);
+    let _ = env.build(&project);
+    let said = vx_harness::program_output(&project.output("debug", "odd"), project.path(), &[]);
+    assert!(said.contains("--- stdout\n0\n"), "{said}");
+    env.build(&project).assert_nothing();
+
+    let manifest = project.read("Cargo.toml");
+    let above = env.root().display().to_string();
+    let declared = format!("{manifest}\n[package.metadata.vx]\npaths = [{above:?}]\n");
+    project.write("Cargo.toml", &declared);
+    let _ = env.vx(&project, &["build"]).refused();
+}

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio_util::sync::CancellationToken;
+use vx_core::RelPath;
 use vx_core::digest::Digest;
 use vx_core::orchestrator::{BuildRequest, Selection};
 use vx_plan::{Host, HostSource, PackageRoot, Plan, PlanError, PlanRequest, Workspace};
@@ -46,6 +47,18 @@ pub(crate) enum PrepareError {
         what: String,
         /// Why.
         source: std::io::Error,
+    },
+    /// What a package declares holds what no action may see.
+    #[error(
+        "{path} is declared for actions, and vx's own directory {} is in there\n\
+         it has sockets and secrets that no build script may reach\n\
+         declare what the build needs of it, or set VX_HOME to another directory", home.display()
+    )]
+    DeclaredHome {
+        /// What is declared.
+        path: String,
+        /// `$VX_HOME`.
+        home: PathBuf,
     },
     /// The store failed.
     #[error(transparent)]
@@ -227,10 +240,17 @@ impl Preparer {
         } = self.plan(request, session, false).await?;
         let bare = session.bare();
         let bare = bare.as_ref();
-        let (hidden, unlisted) = match bare {
+        let (mut hidden, mut unlisted) = match bare {
             None => (memo::hidden(&plan), memo::unlisted(&workspace, &plan)),
             Some(_) => (memo::reports(&plan), memo::reports(&plan)),
         };
+        if let Some(home) = inside(&self.home, &workspace.checkout) {
+            hidden.push(home.clone());
+            unlisted.push(home);
+        }
+        if bare.is_none() {
+            self.refuse_declared_home(&plan)?;
+        }
         let packages = plan.packages.iter();
         let declared = packages.flat_map(|package| package.declared.paths.iter().cloned());
         let repository = repository(&workspace.checkout);
@@ -367,6 +387,22 @@ impl Preparer {
         .await?
     }
 
+    /// # Errors
+    /// When something is declared that holds the daemons' sockets, secrets and store.
+    fn refuse_declared_home(&self, plan: &Plan) -> Result<(), PrepareError> {
+        let home = real(&self.home);
+        for package in &plan.packages {
+            let mut paths = package.declared.paths.iter();
+            if let Some(path) = paths.find(|path| home.starts_with(real(Path::new(path)))) {
+                return Err(PrepareError::DeclaredHome {
+                    path: path.clone(),
+                    home,
+                });
+            }
+        }
+        Ok(())
+    }
+
     /// Where the sources of immutable packages are, and what names those without a checksum.
     async fn package_sources(
         &self,
@@ -479,6 +515,19 @@ fn unisolated(bare: &Bare, workspace: &Workspace) -> Unisolated {
         checkout,
         toolchain: workspace.toolchain.sysroot.to_string_lossy().into_owned(),
     }
+}
+
+fn real(path: &Path) -> PathBuf {
+    std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned())
+}
+
+/// Where in a checkout a directory is, if it is in there.
+fn inside(directory: &Path, checkout: &Path) -> Option<RelPath> {
+    let directory = real(directory);
+    let inside = directory.strip_prefix(real(checkout)).ok()?;
+    RelPath::from_path(inside)
+        .ok()
+        .filter(|path| !path.is_empty())
 }
 
 /// Where the repository of a checkout is when it is not in there: of a worktree git keeps a part
