@@ -348,3 +348,39 @@ fn a_home_that_lies_in_the_checkout() {
     project.write("Cargo.toml", &declared);
     let _ = env.vx(&project, &["build"]).refused();
 }
+
+#[test]
+fn what_a_plain_compile_includes_of_the_kernels() {
+    let env = Env::new();
+    let project = env.project(
+        r#"
+        //- /Cargo.toml
+        [package]
+        name = "app"
+        version = "0.1.0"
+        edition = "2024"
+        [dependencies]
+        mounts = "1"
+        //- /.cargo/config.toml
+        [source.crates-io]
+        replace-with = "vendored"
+        [source.vendored]
+        directory = "vendor"
+        //- /src/main.rs
+        fn main() { print!("{}", mounts::MOUNTS); }
+        //- /vendor/mounts/Cargo.toml
+        [package]
+        name = "mounts"
+        version = "1.0.0"
+        edition = "2024"
+        //- /vendor/mounts/.cargo-checksum.json
+        {"files":{},"package":null}
+        //- /vendor/mounts/src/lib.rs
+        pub const MOUNTS: &str = include_str!("/proc/self/mountinfo");
+        "#,
+    );
+    let _ = env.build(&project);
+    let said = vx_harness::program_output(&project.output("debug", "app"), project.path(), &[]);
+    assert!(said.contains(" /vx/toolchain "), "{said}");
+    assert!(!said.contains("/rhea/"), "{said}");
+}

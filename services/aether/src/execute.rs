@@ -179,14 +179,19 @@ async fn attempt_until_settled(
         .and(taken_by_programs(context, job.unit, &job.used));
     let mut again: Vec<String> = Vec::new();
     let mut changed_before = false;
+    // Whether it reads what it was not given, which only a watched run tells all of.
+    let mut read_more = false;
     let (finished, set, why) = loop {
         attempt += 1;
-        let prepared =
+        let mut prepared =
             match spec::prepare(context, session, job.unit, &job.used, &learned, taken).await {
                 Ok(prepared) => prepared,
                 Err(SourceError::Store(error)) => return Err(error),
                 Err(error) => return Ok(ExecutionEnd::Broken(error.to_string())),
             };
+        if read_more {
+            prepared.spec.watch = Watch::Everything;
+        }
         let started_ns = coarse_now_ns();
         let ran = match once::run(job, session, &prepared, progress).await? {
             Ok(ran) => ran,
@@ -221,6 +226,10 @@ async fn attempt_until_settled(
             }
             Err(end) => return Ok(end),
         };
+        if ran.read_more && !read_more && context.unisolated().is_none() {
+            read_more = true;
+            continue;
+        }
         let named: BTreeSet<String> = ran.set.env.iter().cloned().collect();
         if attempt < MAX_ATTEMPTS && learn(context, &mut learned, &prepared.given, &named) {
             continue;
@@ -340,7 +349,6 @@ pub(crate) async fn run_again(
         Err(error) => return Ok(Err(error.to_string())),
     };
     change(&mut prepared.spec);
-    prepared.spec.watch = Watch::Nothing;
     let (progress, _) = watch::channel(Progress::default());
     Ok(
         match once::run(job, &*session, &prepared, &progress).await? {

@@ -34,6 +34,8 @@ pub(crate) struct Ran {
     pub(crate) set: ReadSet,
     /// What it was seen to look at.
     pub(crate) trace: Option<Trace>,
+    /// Whether it says that it read what it was not given, and was not watched.
+    pub(crate) read_more: bool,
 }
 
 /// Runs the program once, in its turn; the inner error is why there is nothing of it to use.
@@ -124,6 +126,7 @@ impl Left<'_> {
         };
         let counts = |output: &str| output != "stderr" && output != "stdout" && output != name;
         let root = Root::of(&self.prepared.spec);
+        let read_more = self.trace.is_none() && readsets::names_what_is_not_given(root, &dep_info);
         let mut set = readsets::of_compile(root, &dep_info);
         if self.prepared.spec.checkout.is_some() && self.trace.is_none() {
             readsets::add_modules(&mut set, root, &dep_info);
@@ -138,6 +141,7 @@ impl Left<'_> {
             found: self.found(counts),
             outputs: self.outputs,
             trace: self.trace,
+            read_more,
         }))
     }
 
@@ -172,6 +176,7 @@ impl Left<'_> {
             found,
             outputs: self.outputs,
             trace: self.trace,
+            read_more: false,
         }))
     }
 

@@ -53,6 +53,15 @@ pub(crate) fn of_compile(root: Root<'_>, dep_info: &DepInfo) -> ReadSet {
     set.canonical()
 }
 
+/// Whether a compiler says that it read something which its action was not given.
+pub(crate) fn names_what_is_not_given(root: Root<'_>, dep_info: &DepInfo) -> bool {
+    dep_info.files.iter().any(|file| {
+        let at = go(root, file).at;
+        let given = root.inputs.iter().any(|input| below(&at, input).is_some());
+        !given && below(&at, places::ROOT).is_none()
+    })
+}
+
 /// The read set of a build script's run: what it names.
 ///
 /// One that names nothing is run by cargo whenever its package changes; what it was seen to

@@ -302,6 +302,7 @@ fn watch(context: &BuildContext, unit: usize, inputs: &CompileInputs) -> Watch {
         || vx_plan::is_wrapped(plan, unit)
         || vx_plan::flags_read_files(plan, unit)
         || bundles(inputs)
+        || vx_plan::loads_by_variables(plan, inputs)
         || !context.places.named.is_empty()
         || sees_checkout(context, unit)
     {

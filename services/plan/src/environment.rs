@@ -154,6 +154,18 @@ fn split_version(version: &str) -> (&str, &str) {
 }
 
 /// What cargo has set by then stands.
+/// Variables beside `LD_*` by which the C library finds what it opens, whatever the program.
+const OF_C_LIBRARY: [&str; 3] = ["GCONV_PATH", "LOCPATH", "NLSPATH"];
+
+/// Whether variables that the configuration or a build script sets have files loaded into a
+/// compiler, which it tells nobody of.
+pub fn loads_by_variables(plan: &Plan, inputs: &CompileInputs) -> bool {
+    let scripts = inputs.build_outputs.values();
+    let set = scripts.flat_map(|output| &output.env).chain(&plan.env);
+    let mut names = set.map(|(name, _)| name.as_str());
+    names.any(|name| name.starts_with("LD_") || OF_C_LIBRARY.contains(&name))
+}
+
 fn add_passed_on(plan: &Plan, env: &mut Env) {
     for (name, value) in &plan.env {
         env.entry(name.clone()).or_insert_with(|| value.clone());

@@ -58,6 +58,7 @@ pub use build_script_error::BuildScriptError;
 pub use command::compile;
 pub use compiler::{Compiler, is_wrapped};
 pub use dep_info::{DepInfo, DepInfoError, parse_dep_info};
+pub use environment::loads_by_variables;
 pub use error::PlanError;
 pub use host::{Host, Look, Looks, Outside, Ran};
 pub use inputs::{Inputs, inputs};

@@ -18,6 +18,7 @@ use vx_core::Exit;
 use super::control::Control;
 use super::fault::{Fault, Step};
 use super::spec::{GuardSpec, Report};
+use super::start::Calls;
 use super::supervise::{Household, ORPHANED, supervise};
 use super::usage::Usage;
 use super::{Jobs, confine, trace};
@@ -49,6 +50,7 @@ pub(super) fn guard(
             Household {
                 end: end_descendants,
                 usage: Usage::new(spec.bounds, below, None, Vec::new()),
+                unwatched: Calls::Free,
             },
         ),
         None => match trace::probe() {

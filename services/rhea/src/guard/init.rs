@@ -13,6 +13,7 @@ use super::fault::Fault;
 use super::ids::StandIn;
 use super::root::Sources;
 use super::spec::{BindAccess, Bounds, GuardSpec, Report, RootSpec};
+use super::start::Calls;
 use super::supervise::{Household, supervise};
 use super::usage::Usage;
 use super::{Jobs, confine, root};
@@ -73,6 +74,7 @@ fn household(spec: &GuardSpec, root: &RootSpec) -> Household {
     Household {
         end: end_others,
         usage: Usage::new(spec.bounds, others, Some("/tmp"), collected),
+        unwatched: Calls::Refused,
     }
 }
 

@@ -9,16 +9,22 @@ use super::Jobs;
 use super::control::Control;
 use super::mounts::last_errno;
 use super::spec::{JOBS_READ, JOBS_WRITE, Program, Report};
-use super::trace::Watched;
+use super::trace::{self, Watched};
+
+/// What becomes of a program's system calls.
+#[derive(Clone, Copy)]
+pub(super) enum Calls<'a> {
+    /// They are told, and some are refused.
+    Watched(&'a Watched),
+    /// The same are refused, and none is told.
+    Refused,
+    /// All are made.
+    Free,
+}
 
 /// Becomes the program; reports and ends the process where that fails.
-pub(super) fn start(
-    program: &Program,
-    control: &Control,
-    jobs: &Jobs,
-    watched: Option<&Watched>,
-) -> ! {
-    let Err(text) = execute(program, jobs, watched);
+pub(super) fn start(program: &Program, control: &Control, jobs: &Jobs, calls: Calls<'_>) -> ! {
+    let Err(text) = execute(program, jobs, calls);
     control.report(&Report::NotStarted(text));
     // SAFETY: ends the process without running what a fork must not run twice.
     unsafe { libc::_exit(127) }
@@ -27,7 +33,7 @@ pub(super) fn start(
 fn execute(
     program: &Program,
     jobs: &Jobs,
-    watched: Option<&Watched>,
+    calls: Calls<'_>,
 ) -> Result<std::convert::Infallible, String> {
     reset_signals();
     // Nothing else runs yet that could look.
@@ -59,8 +65,10 @@ fn execute(
     let c_path = CString::new(path.as_os_str().as_bytes()).map_err(|error| error.to_string())?;
     let argv = pointers(&argv);
     let env = pointers(&env);
-    if let Some(watched) = watched {
-        watched.start()?;
+    match calls {
+        Calls::Watched(watched) => watched.start()?,
+        Calls::Refused => trace::refuse()?,
+        Calls::Free => {}
     }
     // SAFETY: the path and both lists are NUL-terminated and outlive the call.
     unsafe { libc::execve(c_path.as_ptr(), argv.as_ptr(), env.as_ptr()) };

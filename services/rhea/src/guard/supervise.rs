@@ -13,7 +13,7 @@ use super::control::{Control, Heard};
 use super::fault::{Fault, Step};
 use super::mounts::last_errno;
 use super::spec::{Program, Report};
-use super::start::start;
+use super::start::{Calls, start};
 use super::trace;
 use super::usage::Usage;
 
@@ -23,6 +23,8 @@ pub(super) struct Household {
     pub(super) end: fn(),
     /// What it uses.
     pub(super) usage: Usage,
+    /// What becomes of its system calls where nothing watches it.
+    pub(super) unwatched: Calls<'static>,
 }
 
 /// Runs the program to its end, and says how it went.
@@ -59,7 +61,8 @@ fn try_supervise(
         0 => {
             // The guard may be killed by itself.
             let _ = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
-            start(program, control, &jobs, watched.as_ref())
+            let calls = watched.as_ref().map_or(household.unwatched, Calls::Watched);
+            start(program, control, &jobs, calls)
         }
         pid => Pid::from_raw(pid)
             .filter(|_| pid > 0)

@@ -253,23 +253,8 @@ pub(super) fn all() -> impl Iterator<Item = Watched> {
 ///
 /// The process must have given up the right to gain privileges.
 pub(super) fn install() -> Result<OwnedFd, Errno> {
-    let program = program();
-    let length = u16::try_from(program.len()).expect("the filter is a few hundred steps");
-    let filter = libc::sock_fprog {
-        len: length,
-        filter: program.as_ptr().cast_mut(),
-    };
-    let set = |flags: libc::c_ulong| {
-        // SAFETY: the filter points to `program`, which outlives the call; the kernel copies it.
-        unsafe {
-            libc::syscall(
-                libc::SYS_seccomp,
-                libc::SECCOMP_SET_MODE_FILTER,
-                libc::SECCOMP_FILTER_FLAG_NEW_LISTENER | flags,
-                std::ptr::from_ref(&filter),
-            )
-        }
-    };
+    let program = program(Told::Everything);
+    let set = |flags| set(&program, libc::SECCOMP_FILTER_FLAG_NEW_LISTENER | flags);
     // A signal does not interrupt a call that is being looked at, as it would not without that.
     // Kernels before 5.19 can't do that.
     let listener = match set(libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV) {
@@ -283,9 +268,44 @@ pub(super) fn install() -> Result<OwnedFd, Errno> {
     }
 }
 
+/// Puts a filter on the calling process and everything it starts that refuses the same, and tells
+/// nobody of anything.
+pub(super) fn install_untold() -> Result<(), Errno> {
+    match set(&program(Told::Nothing), 0) {
+        0 => Ok(()),
+        _ => Err(last_errno()),
+    }
+}
+
+fn set(program: &[libc::sock_filter], flags: libc::c_ulong) -> libc::c_long {
+    let length = u16::try_from(program.len()).expect("the filter is a few hundred steps");
+    let filter = libc::sock_fprog {
+        len: length,
+        filter: program.as_ptr().cast_mut(),
+    };
+    // SAFETY: the filter points to `program`, which outlives the call; the kernel copies it.
+    unsafe {
+        libc::syscall(
+            libc::SYS_seccomp,
+            libc::SECCOMP_SET_MODE_FILTER,
+            flags,
+            std::ptr::from_ref(&filter),
+        )
+    }
+}
+
+/// What a filter tells of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Told {
+    /// Every watched call.
+    Everything,
+    /// None. What could limit the guard is refused then, whomever it means.
+    Nothing,
+}
+
 /// The filter: another processor's calls and those that go around it are unknown, watched
 /// ones are told, everything else is let through.
-fn program() -> Vec<libc::sock_filter> {
+fn program(told: Told) -> Vec<libc::sock_filter> {
     const LOAD: u32 = libc::BPF_LD | libc::BPF_W | libc::BPF_ABS;
     const RETURN: u32 = libc::BPF_RET | libc::BPF_K;
     const NUMBER: u32 = 0;
@@ -324,8 +344,17 @@ fn program() -> Vec<libc::sock_filter> {
     let unsupported = libc::SECCOMP_RET_ERRNO | libc::EOPNOTSUPP.cast_unsigned();
     let refused = REFUSED.iter().map(|number| (*number, unknown));
     let refused = refused.chain(UNSUPPORTED.iter().map(|number| (*number, unsupported)));
-    let told = all().map(|call| (call.number, libc::SECCOMP_RET_USER_NOTIF));
-    for (number, verdict) in told.chain(refused) {
+    let watched = all().filter_map(|call| {
+        let verdict = match (told, call.deed) {
+            (Told::Everything, _) => libc::SECCOMP_RET_USER_NOTIF,
+            (Told::Nothing, Deed::Limit(_)) => {
+                libc::SECCOMP_RET_ERRNO | libc::EPERM.cast_unsigned()
+            }
+            (Told::Nothing, _) => return None,
+        };
+        Some((call.number, verdict))
+    });
+    for (number, verdict) in watched.chain(refused) {
         let number = u32::try_from(number).expect("system calls have small numbers");
         steps.push(step(
             libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K,
@@ -449,11 +478,13 @@ mod tests {
 
     #[test]
     fn every_way_through_the_filter_ends() {
-        let steps = program();
-        for (index, one) in steps.iter().enumerate() {
-            let furthest = index + 1 + usize::from(one.jt.max(one.jf));
-            let returns = u32::from(one.code) == libc::BPF_RET | libc::BPF_K;
-            assert!(returns || furthest < steps.len());
+        for told in [Told::Everything, Told::Nothing] {
+            let steps = program(told);
+            for (index, one) in steps.iter().enumerate() {
+                let furthest = index + 1 + usize::from(one.jt.max(one.jf));
+                let returns = u32::from(one.code) == libc::BPF_RET | libc::BPF_K;
+                assert!(returns || furthest < steps.len());
+            }
         }
     }
 }

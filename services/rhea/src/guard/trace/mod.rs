@@ -148,6 +148,13 @@ impl Watch {
     }
 }
 
+/// From here on the calling process and all that it starts can't make the calls that watched ones
+/// can't make either.
+pub(super) fn refuse() -> Result<(), String> {
+    filter::install_untold()
+        .map_err(|error| format!("the kernel refuses to filter system calls: {error}"))
+}
+
 /// Whether the kernel lets system calls be watched; says why not. The calling process is good
 /// for nothing but its end afterwards.
 pub(super) fn probe() -> Result<(), String> {

@@ -159,9 +159,8 @@ impl Notes {
             self.note_outside(path, intent);
         } else if self.made_links
             && let Some(real) = Straightener::real(path)
-            && real != path
             && matches!(self.scope.side(&real), Side::Out(_))
-            && !self.is_own(&real)
+            && !(self.is_own(&real) && self.is_changed(&real))
         {
             self.note_outside(&real, intent);
         }
@@ -336,7 +335,7 @@ impl Notes {
             return false;
         }
         let mut ancestors = Path::new(path).ancestors().filter_map(Path::to_str);
-        ancestors.any(|one| self.own.contains(one) && self.is_changed(one)) && self.is_changed(path)
+        ancestors.any(|one| self.own.contains(one) && self.is_changed(one))
     }
 
     /// A change that was about to be may have failed: what stays is then as it was, and older
