@@ -4,6 +4,8 @@
 //! by their blobs' digests. Entries are sorted by path and each parent is implied, so one
 //! directory has one encoding.
 
+use std::collections::HashMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::digest::{Blob, Digest};
@@ -95,15 +97,8 @@ impl Tree {
                 }
                 parent = path.parent();
             }
-            if let TreeNode::Link { target } = &entry.node
-                && !stays_inside(&entry.path, target)
-            {
-                return Err(TreeError::Escape {
-                    path: entry.path.clone(),
-                    target: target.clone(),
-                });
-            }
         }
+        Links::of(&entries).stay_inside()?;
         Ok(Self { entries })
     }
 
@@ -152,21 +147,83 @@ impl Tree {
     }
 }
 
-/// Whether a link at `path` to `target` stays inside the tree, taken component by component.
-fn stays_inside(path: &RelPath, target: &str) -> bool {
-    if target.is_empty() || target.starts_with('/') || target.contains('\0') {
-        return false;
+/// How many links one way may lead through, as the kernel has it.
+const MOST_HOPS: usize = 40;
+
+/// How many steps the ways of all links of a tree may have together: far more than links that
+/// somebody wrote.
+const MOST_STEPS: usize = 20_000_000;
+
+/// The links of a tree, by path.
+struct Links<'a>(HashMap<&'a str, (&'a RelPath, &'a str)>);
+
+impl<'a> Links<'a> {
+    fn of(entries: &'a [TreeEntry]) -> Self {
+        let links = entries.iter().filter_map(|entry| match &entry.node {
+            TreeNode::Link { target } => Some((entry.path.as_str(), (&entry.path, &**target))),
+            _ => None,
+        });
+        Self(links.collect())
     }
-    let mut depth = path.as_str().split('/').count() - 1;
-    for part in target.split('/') {
-        match part {
-            "" | "." => {}
-            ".." if depth == 0 => return false,
-            ".." => depth -= 1,
-            _ => depth += 1,
+
+    /// Each has to stay inside, also where it leads through others.
+    fn stay_inside(&self) -> Result<(), TreeError> {
+        let mut steps = MOST_STEPS;
+        for (path, target) in self.0.values() {
+            if !self.stays_inside(path, target, &mut steps) {
+                return Err(TreeError::Escape {
+                    path: (*path).clone(),
+                    target: (*target).to_owned(),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn stays_inside(&self, path: &RelPath, target: &str, steps: &mut usize) -> bool {
+        let mut at = path
+            .parent()
+            .map_or_else(String::new, |parent| parent.as_str().to_owned());
+        let mut rest = Vec::new();
+        let mut hops = 0;
+        let mut next = Some(target);
+        loop {
+            if let Some(target) = next.take() {
+                if target.is_empty() || target.starts_with('/') || target.contains('\0') {
+                    return false;
+                }
+                hops += 1;
+                if hops > MOST_HOPS {
+                    // It leads nowhere.
+                    return true;
+                }
+                rest.extend(target.split('/').rev());
+            }
+            let Some(part) = rest.pop() else {
+                return true;
+            };
+            *steps = match steps.checked_sub(1) {
+                Some(left) => left,
+                None => return false,
+            };
+            match part {
+                "" | "." => {}
+                ".." if at.is_empty() => return false,
+                ".." => at.truncate(at.rfind('/').unwrap_or(0)),
+                name => {
+                    let parent = at.len();
+                    if parent > 0 {
+                        at.push('/');
+                    }
+                    at.push_str(name);
+                    if let Some((_, target)) = self.0.get(at.as_str()) {
+                        next = Some(target);
+                        at.truncate(parent);
+                    }
+                }
+            }
         }
     }
-    true
 }
 
 #[cfg(test)]
@@ -207,6 +264,12 @@ mod tests {
         assert!(Tree::new(vec![link("a/l", "../../x")]).is_err());
         assert!(Tree::new(vec![link("l", "/etc/passwd")]).is_err());
         assert!(Tree::new(vec![link("a/l", "../x"), file("x")]).is_ok());
+        // Each for itself stays inside, and both together do not.
+        let up = link("a/b/up", "../..");
+        assert!(Tree::new(vec![up.clone(), link("l", "a/b/up/a")]).is_ok());
+        assert!(Tree::new(vec![up, link("l", "a/b/up/../x")]).is_err());
+        let circle = vec![link("one", "two/x"), link("two", "one/y")];
+        assert!(Tree::new(circle).is_ok());
         let mut unsorted = MAGIC.to_vec();
         unsorted.extend(postcard::to_stdvec(&vec![file("b"), file("a")]).unwrap());
         assert_eq!(Tree::decode(&unsorted), Err(TreeError::Encoding));
