@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use vx_core::action::{Exit, Watch};
 use vx_core::error::{ServiceError, ServiceResult};
 use vx_core::key::RecordName;
-use vx_core::readset::{ReadSet, TakenIn};
+use vx_core::readset::{INTERRUPTED, ReadSet, TakenIn};
 use vx_core::service::MAX_RECORD;
 use vx_core::{ActionResult, Digest};
 
@@ -280,8 +280,11 @@ async fn attempt_until_settled(
         } else {
             disagreement.map(|path| format!("{path} was not afterwards what it was while it ran"))
         };
+        // What is interrupted twice is interrupted all the time.
+        let hopeless = |why: &String| why.starts_with(INTERRUPTED) && again.contains(why);
         if let Some(why) = &unsettled
             && attempt < MAX_ATTEMPTS
+            && !hopeless(why)
         {
             tracing::info!(label = prepared.spec.label, why, "an action runs again");
             again.push(why.clone());

@@ -165,6 +165,10 @@ pub struct Sight {
     pub before: Option<Observed>,
 }
 
+/// In place of a path in [`Trace::unsteady`]: a signal ended a look before it was noted, so its
+/// caller may have taken what is there for absent.
+pub const INTERRUPTED: &str = "something of which a signal interrupted the look";
+
 /// What an action looked at on the host and in the checkout. What vx gives it otherwise (the
 /// outputs of its dependencies, packages, its own directories) is left out.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -172,7 +176,7 @@ pub struct Trace {
     /// Each thing once, sorted.
     pub sights: Vec<Sight>,
     /// A path that was not the same thing each time the action looked: nobody can say which of
-    /// them it went by.
+    /// them it went by. Or [`INTERRUPTED`].
     pub unsteady: Option<String>,
     /// Why there may be more than these, if so: the action's result can't be keyed.
     pub incomplete: Option<String>,

@@ -17,6 +17,8 @@ pub(super) enum Deed {
     Look,
     /// Looks at it, a last link not followed.
     LookAtLink,
+    /// Looks at it in one of both ways.
+    LookBoth,
     /// Looks at it; `AT_SYMLINK_NOFOLLOW` is in this argument.
     LookBy(usize),
     /// Runs it.
@@ -132,13 +134,13 @@ const EVERYWHERE: &[Watched] = &[
     watched(libc::SYS_truncate, Deed::Touch, P0),
     watched(libc::SYS_statfs, Deed::Look, P0),
     watched(libc::SYS_inotify_add_watch, Deed::Look, P1),
-    watched(libc::SYS_name_to_handle_at, Deed::Look, AT),
+    watched(libc::SYS_name_to_handle_at, Deed::LookBoth, AT),
     watched(libc::SYS_utimensat, Deed::Touch, AT),
     watched(libc::SYS_fchmodat, Deed::Touch, AT),
     watched(SYS_FCHMODAT2, Deed::Touch, AT),
     watched(libc::SYS_fchownat, Deed::Touch, AT),
-    watched(SYS_FILE_GETATTR, Deed::Look, AT),
-    watched(SYS_FILE_SETATTR, Deed::Look, AT),
+    watched(SYS_FILE_GETATTR, Deed::LookBy(4), AT),
+    watched(SYS_FILE_SETATTR, Deed::LookBy(4), AT),
     watched(libc::SYS_mkdirat, Deed::Alter, AT),
     watched(libc::SYS_mknodat, Deed::Alter, AT),
     watched(libc::SYS_unlinkat, Deed::Alter, AT),

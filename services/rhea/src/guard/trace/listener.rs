@@ -1,6 +1,6 @@
 //! Answers the kernel's questions about system calls.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::{Mutex, PoisonError};
 
@@ -18,20 +18,29 @@ use super::walk;
 use crate::guard::mounts::last_errno;
 
 /// Notes every watched call until nothing is watched any more.
+///
+/// A signal that comes before its call's question is read ends that call with `EINTR`, as it would
+/// not without a watch, and programs take that for "not there". So whatever waits is read before
+/// anything is answered.
 pub(super) fn listen(listener: &OwnedFd, notes: &Mutex<Notes>) {
     wake_on_this_processor(listener);
     let calls: HashMap<i64, Watched> = filter::all().map(|call| (call.number, call)).collect();
+    let mut waiting = VecDeque::new();
     loop {
-        // SAFETY: all zeroes is a valid question; the kernel asks for exactly that.
-        let mut question: libc::seccomp_notif = unsafe { std::mem::zeroed() };
-        match ask(listener, libc::SECCOMP_IOCTL_NOTIF_RECV, &mut question) {
-            Ok(()) => {}
-            Err(Errno::INTR) => continue,
-            // The caller was killed before its question was read, or nobody is left.
-            Err(Errno::NOENT) if !is_over(listener) => continue,
-            Err(Errno::NOENT) => return,
-            Err(error) => return give_up(notes, error),
+        while waiting.is_empty() || is(listener, PollFlags::IN) {
+            match read(listener) {
+                Asked::Question(question) => waiting.push_back(question),
+                Asked::Interrupted => {
+                    let mut notes = notes.lock().unwrap_or_else(PoisonError::into_inner);
+                    notes.interrupted();
+                }
+                Asked::Over => return,
+                Asked::Fault(error) => return give_up(notes, error),
+            }
         }
+        let Some(question) = waiting.pop_front() else {
+            continue;
+        };
         let answer = match calls.get(&i64::from(question.data.nr)) {
             Some(call) => {
                 let mut notes = notes.lock().unwrap_or_else(PoisonError::into_inner);
@@ -44,6 +53,31 @@ pub(super) fn listen(listener: &OwnedFd, notes: &Mutex<Notes>) {
             Ok(()) | Err(Errno::INTR | Errno::NOENT) => {}
             Err(error) => return give_up(notes, error),
         }
+    }
+}
+
+/// What the kernel asks.
+enum Asked {
+    Question(libc::seccomp_notif),
+    /// A signal ended a call, or its caller, before its question was read.
+    Interrupted,
+    /// Nothing is watched any more.
+    Over,
+    Fault(Errno),
+}
+
+/// Waits for a question.
+fn read(listener: &OwnedFd) -> Asked {
+    loop {
+        // SAFETY: all zeroes is a valid question; the kernel asks for exactly that.
+        let mut question: libc::seccomp_notif = unsafe { std::mem::zeroed() };
+        return match ask(listener, libc::SECCOMP_IOCTL_NOTIF_RECV, &mut question) {
+            Ok(()) => Asked::Question(question),
+            Err(Errno::INTR) => continue,
+            Err(Errno::NOENT) if is(listener, PollFlags::HUP) => Asked::Over,
+            Err(Errno::NOENT) => Asked::Interrupted,
+            Err(error) => Asked::Fault(error),
+        };
     }
 }
 
@@ -69,11 +103,11 @@ fn give(listener: &OwnedFd, id: u64, answer: Answer) -> Result<(), Errno> {
     }
 }
 
-/// Whether nothing is watched any more.
-fn is_over(listener: &OwnedFd) -> bool {
-    let mut events = [PollFd::new(listener, PollFlags::empty())];
+/// Whether a listener is in a state now: a question waits, or nothing is watched any more.
+fn is(listener: &OwnedFd, state: PollFlags) -> bool {
+    let mut events = [PollFd::new(listener, state)];
     let polled = poll(&mut events, Some(&Timespec::default()));
-    polled.is_ok() && events[0].revents().contains(PollFlags::HUP)
+    polled.is_ok() && events[0].revents().contains(state)
 }
 
 fn give_up(notes: &Mutex<Notes>, error: Errno) {
@@ -251,7 +285,12 @@ impl<'a> Caller<'a> {
                 _ => follows(intent),
             };
             match self.path(*path, intent, follow, notes)? {
-                Resolved::Path(path) => notes.note(&path, intent),
+                Resolved::Path(path) => {
+                    notes.note(&path, intent);
+                    if call.deed == Deed::LookBoth {
+                        notes.note(&path, Intent::Look);
+                    }
+                }
                 // What comes before a `..` is not there.
                 Resolved::Missing(path) => notes.note(&path, Intent::Look),
                 Resolved::Kernel(path) => {
@@ -262,6 +301,10 @@ impl<'a> Caller<'a> {
                             Err(_) => return Ok(Answer::Fault(libc::EACCES)),
                         }
                     }
+                }
+                // What is in memory alone may have an interpreter, which the kernel opens.
+                Resolved::Nothing if intent == Intent::Execute => {
+                    notes.give_up("it ran a program that has no path");
                 }
                 Resolved::Nothing => {}
             }
@@ -336,7 +379,7 @@ impl<'a> Caller<'a> {
             | Deed::Bind
             | Deed::Send { .. }
             | Deed::Limit(_) => Intent::Look,
-            Deed::LookAtLink => Intent::LookAtLink,
+            Deed::LookAtLink | Deed::LookBoth => Intent::LookAtLink,
             Deed::LookBy(at) => by_flags(at),
             Deed::Execute => Intent::Execute,
             Deed::Touch => Intent::Touch,
@@ -377,7 +420,15 @@ impl<'a> Caller<'a> {
         };
         let raw = String::from_utf8(raw).map_err(|_| NOT_TEXT.to_owned())?;
         if !raw.is_empty() {
-            return notes.resolve(directory, &raw, follow);
+            let resolved = notes.resolve(directory, &raw, follow)?;
+            // A slash at the end has a link followed by whoever else does not.
+            if intent == Intent::LookAtLink
+                && raw.ends_with('/')
+                && let Resolved::Path(path) = &resolved
+            {
+                notes.note(path, Intent::Look);
+            }
+            return Ok(resolved);
         }
         // The descriptor itself is meant: what it leads to was noted when it was opened, but for
         // what is run or named anew of one that could not be read from.
@@ -399,7 +450,10 @@ fn unreadable(error: Errno) -> String {
 /// Whether a call that means to do this follows a link at the end of a path.
 fn follows(intent: Intent) -> bool {
     match intent {
-        Intent::Open(flags) => flags & libc::O_NOFOLLOW == 0,
+        Intent::Open(flags) => {
+            let makes = libc::O_CREAT | libc::O_EXCL;
+            flags & libc::O_NOFOLLOW == 0 && flags & makes != makes
+        }
         Intent::Look | Intent::List | Intent::Execute | Intent::Touch => true,
         Intent::LookAtLink | Intent::Alter | Intent::Move => false,
     }

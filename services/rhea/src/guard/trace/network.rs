@@ -25,7 +25,9 @@ pub(super) enum Named {
 /// When it can't be read from here.
 pub(super) fn named(pid: i32, at: u64, length: u64) -> Result<Option<Named>, Errno> {
     let mut bytes = [0_u8; size_of::<libc::sockaddr_un>()];
-    let length = usize::try_from(length).unwrap_or(0).min(bytes.len());
+    // The kernel takes the lower half, as an `int`.
+    let length = usize::try_from(length & u64::from(u32::MAX)).unwrap_or(0);
+    let length = length.min(bytes.len());
     let bytes = &mut bytes[..length];
     if !memory::fill(pid, at, bytes)? {
         return Ok(None);

@@ -6,7 +6,9 @@ use std::path::Path;
 
 use rustix::fs::AtFlags;
 use vx_core::places::{self, below};
-use vx_core::readset::{MAX_SIGHT_BYTES, MAX_SIGHTS, MAX_WROTE, ReadKind, ReadPlace, Seen, Trace};
+use vx_core::readset::{
+    INTERRUPTED, MAX_SIGHT_BYTES, MAX_SIGHTS, MAX_WROTE, ReadKind, ReadPlace, Seen, Trace,
+};
 
 use super::changes::Changes;
 use super::memory::LONGEST;
@@ -113,10 +115,25 @@ impl Notes {
         // Who has what a link leads to can ask the kernel where that is, and look around there.
         for link in links {
             if !self.is_noted(&link, ReadKind::Link) {
-                self.note(&link, Intent::LookAtLink);
+                self.note_way(&link);
             }
         }
         Ok(resolved)
+    }
+
+    /// Notes a link on a way, or that a directory of the checkout on it is none.
+    fn note_way(&mut self, path: &str) {
+        let directory = matches!(
+            look(path, AtFlags::SYMLINK_NOFOLLOW),
+            Seen::Directory { .. }
+        );
+        let in_checkout = matches!(
+            self.scope.side(path),
+            Side::Out(ReadPlace::Checkout(inside)) if !inside.is_empty()
+        );
+        if !directory || (in_checkout && !self.is_own(path)) {
+            self.note(path, Intent::LookAtLink);
+        }
     }
 
     /// Takes `.` and `..` out of an absolute path. What a `..` means is up to the links before
@@ -133,6 +150,12 @@ impl Notes {
     /// Something may have been missed.
     pub(super) fn give_up(&mut self, why: &str) {
         self.incomplete.get_or_insert_with(|| why.to_owned());
+    }
+
+    /// A look ended, by a signal, before it was noted: its caller may take what is there for
+    /// absent.
+    pub(super) fn interrupted(&mut self) {
+        self.unsteady.get_or_insert_with(|| INTERRUPTED.to_owned());
     }
 
     /// It tries to reach something on a network.
@@ -281,7 +304,7 @@ impl Notes {
 
     fn note_open(&mut self, path: &str, flags: i32) {
         let has = |flag: i32| flags & flag == flag;
-        if has(libc::O_NOFOLLOW) {
+        if has(libc::O_NOFOLLOW) || has(libc::O_CREAT | libc::O_EXCL) {
             self.add(path, ReadKind::Link);
         }
         if has(libc::O_PATH) || has(libc::O_TMPFILE) {

@@ -27,21 +27,21 @@ pub(super) enum Way {
     Plain {
         /// The absolute path, as it was spelled.
         path: String,
-        /// The links on its way.
+        /// The links on its way, and directories of it that were not gone through before.
         links: Vec<String>,
     },
     /// Through a link of the kernel's to this path.
     Through {
         /// Where it leads.
         path: String,
-        /// The links before it.
+        /// The links and directories before it.
         links: Vec<String>,
     },
     /// To a fact that the kernel makes up as it is read: this path below `/proc`.
     Kernel {
         /// What it is.
         path: String,
-        /// The links before it.
+        /// The links and directories before it.
         links: Vec<String>,
     },
     /// To nothing that has a path: a pipe, a socket, memory; or the call fails.
@@ -61,6 +61,8 @@ struct Steps {
     /// What is left, the last part first.
     rest: Vec<String>,
     links: Vec<String>,
+    /// Directories that were not gone through before.
+    entered: Vec<String>,
     through: bool,
 }
 
@@ -113,6 +115,7 @@ impl Walker {
             real: String::new(),
             rest: Vec::new(),
             links: Vec::new(),
+            entered: Vec::new(),
             through: false,
         };
         steps.push(&spelled);
@@ -130,10 +133,12 @@ impl Walker {
         }
         let Steps {
             real: mut path,
-            links,
+            mut links,
+            mut entered,
             through,
             ..
         } = steps;
+        links.append(&mut entered);
         if path.is_empty() {
             path.push('/');
         }
@@ -189,6 +194,7 @@ impl Walker {
             Err(error) if error.kind() == ErrorKind::InvalidInput => {
                 if !steps.rest.is_empty() {
                     self.know(&next);
+                    steps.entered.push(next.clone());
                 }
                 steps.real = next;
             }

@@ -216,7 +216,11 @@ fn links_on_the_way_to_a_file_are_noted() {
     assert_eq!(found, Ok(Resolved::Path(first)));
     assert_eq!(
         kinds(&mut notes),
-        expected(&[("first", ReadKind::Link), ("link", ReadKind::Link)])
+        expected(&[
+            ("first", ReadKind::Link),
+            ("link", ReadKind::Link),
+            ("real", ReadKind::Link),
+        ])
     );
 }
 
