@@ -50,8 +50,8 @@ pub(crate) enum PrepareError {
     },
     /// What a package declares holds what no action may see.
     #[error(
-        "{path} is declared for actions, and vx's own directory {} is in there\n\
-         it has sockets and secrets that no build script may reach\n\
+        "{path} is declared for actions, and is or holds something of vx's own directory {}\n\
+         that has sockets and secrets that no build script may reach\n\
          declare what the build needs of it, or set VX_HOME to another directory", home.display()
     )]
     DeclaredHome {
@@ -393,7 +393,10 @@ impl Preparer {
         let home = real(&self.home);
         for package in &plan.packages {
             let mut paths = package.declared.paths.iter();
-            if let Some(path) = paths.find(|path| home.starts_with(real(Path::new(path)))) {
+            if let Some(path) = paths.find(|path| {
+                let path = real(Path::new(path));
+                home.starts_with(&path) || path.starts_with(&home)
+            }) {
                 return Err(PrepareError::DeclaredHome {
                     path: path.clone(),
                     home,
@@ -530,6 +533,20 @@ fn inside(directory: &Path, checkout: &Path) -> Option<RelPath> {
         .filter(|path| !path.is_empty())
 }
 
+/// Whether a directory that a checkout's `.git` names is a repository, and not another checkout's: a
+/// file in the checkout may name anything.
+fn is_repository_of(named: &Path, checkout: &Path) -> bool {
+    let has = |name: &str| named.join(name).exists();
+    if !has("HEAD") || !(has("objects") || has("commondir")) {
+        return false;
+    }
+    match std::fs::read_to_string(named.join("gitdir")) {
+        // A worktree's points back.
+        Ok(back) => real(&named.join(back.trim())) == real(&checkout.join(".git")),
+        Err(_) => real(named).file_name().is_none_or(|name| name != ".git"),
+    }
+}
+
 /// Where the repository of a checkout is when it is not in there: of a worktree git keeps a part
 /// of its own, and a common one.
 fn repository(checkout: &Path) -> Vec<String> {
@@ -540,7 +557,12 @@ fn repository(checkout: &Path) -> Vec<String> {
     }) else {
         return Vec::new();
     };
-    let common = read(&own.join("commondir")).map(|text| own.join(text.trim()));
+    if !is_repository_of(&own, checkout) {
+        return Vec::new();
+    }
+    let common = read(&own.join("commondir"))
+        .map(|text| real(&own.join(text.trim())))
+        .filter(|common| real(&own).starts_with(common));
     let mut paths: Vec<String> = [Some(own), common]
         .into_iter()
         .flatten()

@@ -145,6 +145,17 @@ fn peer_uid(stream: &UnixStream) -> io::Result<u32> {
     Ok(stream.peer_cred()?.uid())
 }
 
+/// Whether the peer is in this process's PID namespace. Actions are in one of their own, whatever
+/// user they have; whoever can't be looked at is taken for one of them.
+fn is_of_this_namespace(stream: &UnixStream) -> io::Result<bool> {
+    let Some(pid) = stream.peer_cred()?.pid().filter(|pid| *pid > 0) else {
+        return Ok(false);
+    };
+    let namespace = |process: &str| std::fs::read_link(format!("/proc/{process}/ns/pid"));
+    let own = namespace("self")?;
+    Ok(namespace(&pid.to_string()).is_ok_and(|peers| peers == own))
+}
+
 async fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
     let addresses: Vec<_> = tokio::net::lookup_host((host, port)).await?.collect();
     if addresses.is_empty() {
@@ -163,6 +174,8 @@ pub(crate) enum Accepted {
     Foreign {
         uid: u32,
     },
+    /// A process of another PID namespace: an action, or one of a container's.
+    Enclosed,
 }
 
 enum Socket {
@@ -251,6 +264,9 @@ impl Listener {
                 let uid = peer_uid(&stream)?;
                 if uid != rustix::process::geteuid().as_raw() {
                     return Ok(Accepted::Foreign { uid });
+                }
+                if !is_of_this_namespace(&stream)? {
+                    return Ok(Accepted::Enclosed);
                 }
                 Ok(Accepted::Peer(
                     Stream::Unix(stream.into_std()?),

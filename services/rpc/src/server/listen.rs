@@ -308,6 +308,9 @@ impl Accepting {
                 Ok(Accepted::Foreign { uid }) => {
                     tracing::warn!(%endpoint, uid, "dropped a connection of another user");
                 }
+                Ok(Accepted::Enclosed) => {
+                    tracing::warn!(%endpoint, "dropped a connection of another PID namespace");
+                }
                 Err(error) => {
                     tracing::warn!(%endpoint, %error, "a connection could not be accepted");
                     tokio::time::sleep(ACCEPT_PAUSE).await;

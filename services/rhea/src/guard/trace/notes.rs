@@ -123,15 +123,17 @@ impl Notes {
 
     /// Notes a link on a way, or that a directory of the checkout on it is none.
     fn note_way(&mut self, path: &str) {
-        let directory = matches!(
-            look(path, AtFlags::SYMLINK_NOFOLLOW),
-            Seen::Directory { .. }
-        );
-        let in_checkout = matches!(
-            self.scope.side(path),
-            Side::Out(ReadPlace::Checkout(inside)) if !inside.is_empty()
-        );
-        if !directory || (in_checkout && !self.is_own(path)) {
+        let notes = match look(path, AtFlags::SYMLINK_NOFOLLOW) {
+            Seen::Link { .. } => true,
+            Seen::Directory { .. } => {
+                matches!(
+                    self.scope.side(path),
+                    Side::Out(ReadPlace::Checkout(inside)) if !inside.is_empty()
+                ) && !self.is_own(path)
+            }
+            Seen::File { .. } | Seen::Absent | Seen::Other => false,
+        };
+        if notes {
             self.note(path, Intent::LookAtLink);
         }
     }

@@ -27,21 +27,22 @@ pub(super) enum Way {
     Plain {
         /// The absolute path, as it was spelled.
         path: String,
-        /// The links on its way, and directories of it that were not gone through before.
+        /// The links on its way, and what else it leads through or to, unless it is known to be a
+        /// directory.
         links: Vec<String>,
     },
     /// Through a link of the kernel's to this path.
     Through {
         /// Where it leads.
         path: String,
-        /// The links and directories before it.
+        /// The links before it, and the rest as with a plain one.
         links: Vec<String>,
     },
     /// To a fact that the kernel makes up as it is read: this path below `/proc`.
     Kernel {
         /// What it is.
         path: String,
-        /// The links and directories before it.
+        /// The links before it, and the rest as with a plain one.
         links: Vec<String>,
     },
     /// To nothing that has a path: a pipe, a socket, memory; or the call fails.
@@ -61,7 +62,7 @@ struct Steps {
     /// What is left, the last part first.
     rest: Vec<String>,
     links: Vec<String>,
-    /// Directories that were not gone through before.
+    /// What is no link, unless it was known to be a directory.
     entered: Vec<String>,
     through: bool,
 }
@@ -194,8 +195,8 @@ impl Walker {
             Err(error) if error.kind() == ErrorKind::InvalidInput => {
                 if !steps.rest.is_empty() {
                     self.know(&next);
-                    steps.entered.push(next.clone());
                 }
+                steps.entered.push(next.clone());
                 steps.real = next;
             }
             Err(_) => return Ok(Stepped::Ends),
