@@ -106,8 +106,22 @@ impl Jobserver {
         if *taken == 0 {
             self.refill();
         } else {
-            // Full only if a program wrote thousands of tokens it never took.
+            self.trim(self.slots.saturating_sub(*taken + 1));
             let _ = rustix::io::write(&self.write, &[TOKEN]);
+        }
+    }
+
+    /// Leaves at most so many tokens in the pipe: who gives one back waits where a program filled it
+    /// with tokens that it never took.
+    fn trim(&self, most: usize) {
+        let mut buffer = [0_u8; 4096];
+        while let Ok(found) = rustix::io::ioctl_fionread(&self.read) {
+            let excess = usize::try_from(found).unwrap_or(0).saturating_sub(most);
+            let excess = excess.min(buffer.len());
+            let read = rustix::io::read(self.read.get_ref(), &mut buffer[..excess]);
+            if excess == 0 || read.is_err() {
+                break;
+            }
         }
     }
 
@@ -187,5 +201,23 @@ mod tests {
         let _one = jobs.acquire().await.unwrap();
         let _two = jobs.acquire().await.unwrap();
         assert!(jobs.acquire().now_or_never().is_none());
+    }
+
+    #[tokio::test]
+    async fn a_pipe_that_a_program_filled_keeps_nobody_waiting() {
+        let jobs = Jobserver::new(3).unwrap();
+        let running = jobs.acquire().await.unwrap();
+        let filler = jobs.acquire().await.unwrap();
+        let (_read, write) = jobs.own_ends().unwrap();
+        rustix::io::ioctl_fionbio(&write, true).unwrap();
+        while rustix::io::write(&write, &[TOKEN; 4096]).is_ok() {}
+        drop(filler);
+        // Two are left, and there is room for those who give one back.
+        rustix::io::write(&write, &[TOKEN]).unwrap();
+        rustix::io::read(&jobs.read, &mut [0_u8; 1]).unwrap();
+        let _one = jobs.acquire().await.unwrap();
+        let _two = jobs.acquire().await.unwrap();
+        assert!(jobs.acquire().now_or_never().is_none());
+        drop(running);
     }
 }

@@ -174,6 +174,24 @@ pub(super) fn limits(bounds: Bounds) -> Result<(), Fault> {
     Ok(())
 }
 
+/// Lets a process of the guard's have more files open, and on their way to others, than any program
+/// may: the kernel counts what is on its way for all of a user's.
+pub(super) fn open_more_files() {
+    let mut files = getrlimit(Resource::Nofile);
+    files.current = files.maximum;
+    // Where that is refused, fewer are.
+    let _ = setrlimit(Resource::Nofile, files);
+}
+
+/// Half of what a process of the guard's may have is the most that a program can give itself.
+pub(super) fn open_fewer_files() -> Result<(), rustix::io::Errno> {
+    let mut files = getrlimit(Resource::Nofile);
+    files.maximum = files
+        .maximum
+        .map(|hard| (hard / 2).max(OPEN_FILES.min(hard)));
+    setrlimit(Resource::Nofile, files)
+}
+
 fn check(result: libc::c_int) -> Result<(), rustix::io::Errno> {
     if result == 0 {
         Ok(())

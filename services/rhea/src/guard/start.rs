@@ -70,6 +70,8 @@ fn execute(
         Calls::Refused => trace::refuse()?,
         Calls::Free => {}
     }
+    super::confine::open_fewer_files()
+        .map_err(|error| format!("can't limit the program's open files: {error}"))?;
     // SAFETY: the path and both lists are NUL-terminated and outlive the call.
     unsafe { libc::execve(c_path.as_ptr(), argv.as_ptr(), env.as_ptr()) };
     Err(format!("can't start {}: {}", path.display(), last_errno()))

@@ -98,6 +98,7 @@ impl Watched {
             )
         };
         if pid == 0 {
+            super::confine::open_more_files();
             let mut bytes = [0; size_of::<RawFd>()];
             let sent = number.read_exact(&mut bytes).is_ok_and(|()| {
                 // SAFETY: whoever told the number keeps it open until this process has ended.
