@@ -71,6 +71,34 @@ fn a_script_that_writes_into_its_package_settles() {
 }
 
 #[test]
+fn sources_that_a_script_writes_are_those_of_its_result() {
+    let env = env();
+    let project = script(
+        &env,
+        r#"
+        fn main() {
+            let word = std::fs::read_to_string("word.txt").unwrap();
+            std::fs::write("src/word.rs", format!("pub const WORD: &str = {:?};", word.trim())).unwrap();
+            println!("cargo::rerun-if-changed=word.txt");
+        }
+        "#,
+    );
+    project.write(
+        "src/main.rs",
+        "mod word;\nfn main() { println!(\"{}\", word::WORD); }\n",
+    );
+    for word in ["one", "two", "one"] {
+        project.write("word.txt", word);
+        let _ = env.build(&project);
+        assert!(said(&project, "app").contains(&format!("\n{word}\n")));
+        env.build(&project).assert_nothing();
+    }
+    project.remove("src/word.rs");
+    let _ = env.build(&project);
+    assert!(said(&project, "app").contains("\none\n"));
+}
+
+#[test]
 fn what_a_script_reads_and_then_writes_is_its_input() {
     let env = env();
     let project = script(

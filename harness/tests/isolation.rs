@@ -384,3 +384,49 @@ fn what_a_plain_compile_includes_of_the_kernels() {
     assert!(said.contains(" /vx/toolchain "), "{said}");
     assert!(!said.contains("/rhea/"), "{said}");
 }
+
+#[test]
+fn declared_paths_that_come_and_lead_elsewhere() {
+    let env = Env::new();
+    let project = script(
+        &env,
+        r#"
+        fn main() {
+            let at = std::fs::read_to_string("at.txt").unwrap();
+            let count = std::fs::read_dir(&at).unwrap().count();
+            let file = std::fs::read_to_string(format!("{at}/current/file")).unwrap_or_default();
+            println!("cargo::rustc-env=SEEN={count} [{file}]");
+        }
+        "#,
+    );
+    project.write(
+        "src/main.rs",
+        "fn main() { println!(\"{}\", env!(\"SEEN\")); }\n",
+    );
+    let shown = env.project("//- /one/none\n");
+    shown.link("current", "one");
+    let at = shown.path().display().to_string();
+    project.write("at.txt", &at);
+    let manifest = project.read("Cargo.toml");
+    project.write(
+        "Cargo.toml",
+        &format!("{manifest}\n[package.metadata.vx]\npaths = [\"{at}/current\", \"{at}/late\"]\n"),
+    );
+    let builds = |said: &str| {
+        let _ = env.build(&project);
+        let printed =
+            vx_harness::program_output(&project.output("debug", "odd"), project.path(), &[]);
+        assert!(printed.contains(&format!("\n{said}\n")), "{printed}");
+        env.build(&project).assert_nothing();
+    };
+    builds("1 []");
+    shown.write("one/file", "1");
+    builds("1 [1]");
+    shown.write("late/x", "");
+    builds("2 [1]");
+    shown.write("two/file", "2");
+    shown.link("current", "two");
+    builds("2 [2]");
+    shown.remove("late");
+    builds("1 [2]");
+}

@@ -81,6 +81,7 @@ impl Aether {
             in_flight: Arc::new(InFlight::default()),
             slots: Slots::new(processors + AHEAD),
             sources: Arc::new(Sources::default()),
+            deliveries: Arc::default(),
         };
         let durations = Arc::new(Durations::load(&directory.join("durations")));
         let sessions = Arc::clone(&services);

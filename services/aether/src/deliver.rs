@@ -3,12 +3,13 @@
 //! They are brought into a directory of the project's and renamed into place. A file that is
 //! there and right is left alone.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use vx_core::error::{ServiceError, ServiceResult};
 use vx_plan::OutputKind;
@@ -42,6 +43,45 @@ pub(crate) enum Delivery {
     Lost(BTreeSet<usize>),
 }
 
+/// How many delivered paths are remembered; past it the memory starts over.
+const MAX_DELIVERED: usize = 50_000;
+
+/// Which build last delivered what. One that began before that one has older sources.
+#[derive(Default)]
+pub(crate) struct Deliveries {
+    begun: AtomicU64,
+    last: Mutex<HashMap<PathBuf, u64>>,
+}
+
+impl Deliveries {
+    /// The number of a build that begins.
+    pub(crate) fn begin(&self) -> u64 {
+        self.begun.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Has a build put something at a path, unless one did that began later.
+    ///
+    /// # Errors
+    /// As `put` has them.
+    fn in_turn<T>(
+        &self,
+        build: u64,
+        path: &Path,
+        put: impl FnOnce() -> io::Result<T>,
+    ) -> io::Result<Option<T>> {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.get(path).is_some_and(|last| *last > build) {
+            return Ok(None);
+        }
+        let done = put()?;
+        if last.len() >= MAX_DELIVERED {
+            last.clear();
+        }
+        last.insert(path.to_owned(), build);
+        Ok(Some(done))
+    }
+}
+
 /// The directory of a triple's final outputs.
 pub(crate) fn directory(context: &BuildContext, unit: usize) -> PathBuf {
     let plan = &context.plan;
@@ -50,6 +90,17 @@ pub(crate) fn directory(context: &BuildContext, unit: usize) -> PathBuf {
         .join(".vx/build")
         .join(plan.triple(&plan.units[unit]))
         .join(&plan.profile_dir)
+}
+
+impl BuildContext {
+    /// Puts something at a path, unless a build did that began after this one.
+    fn in_turn<T>(
+        &self,
+        path: &Path,
+        put: impl FnOnce() -> io::Result<T>,
+    ) -> io::Result<Option<T>> {
+        self.shared.deliveries.in_turn(self.number, path, put)
+    }
 }
 
 /// Puts all final outputs in place, and what they look for there when they run.
@@ -74,10 +125,12 @@ pub(crate) async fn deliver(
     };
     let cache = Arc::clone(&context.shared.stat_cache);
     let pending: Vec<Final> = tokio::task::block_in_place(|| {
-        wanted
-            .into_iter()
-            .filter(|file| !is_in_place(&cache, &file.path, file.content, umask))
-            .collect()
+        let waits = |file: &Final| {
+            let in_place = is_in_place(&cache, &file.path, file.content, umask);
+            let turn = context.in_turn(&file.path, || Ok(in_place));
+            !turn.is_ok_and(|turn| turn.unwrap_or(true))
+        };
+        wanted.into_iter().filter(waits).collect()
     });
     if pending.is_empty() && trees.is_empty() {
         return Ok(Delivery::Done {
@@ -106,7 +159,7 @@ pub(crate) async fn deliver(
             return Ok(Delivery::Lost(finals.chain(scripts).collect()));
         }
     };
-    tokio::task::block_in_place(|| put_in_place(&cache, &staging, &trees, &pending, umask))
+    tokio::task::block_in_place(|| put_in_place(context, &staging, &trees, &pending, umask))
         .map_err(|error| cannot_write(&context.workspace, &error))?;
     Ok(Delivery::Done {
         outputs,
@@ -117,7 +170,7 @@ pub(crate) async fn deliver(
 
 /// What a program looks for is there before the program is.
 fn put_in_place(
-    cache: &StatCache,
+    context: &BuildContext,
     staging: &Staging,
     trees: &[OutDir],
     files: &[Final],
@@ -125,11 +178,16 @@ fn put_in_place(
 ) -> io::Result<()> {
     let mut index = 0;
     for tree in trees {
-        index = tree.put_in_place(staging, index, umask)?;
+        let first = index;
+        index += tree.files().count();
+        context.in_turn(&tree.path, || tree.put_in_place(staging, first, umask))?;
     }
     for (index, file) in (index..).zip(files) {
-        let staged = staging.put(index, file.content.mode(umask), &file.path)?;
-        cache.wrote(&file.path, &staged);
+        context.in_turn(&file.path, || {
+            let staged = staging.put(index, file.content.mode(umask), &file.path)?;
+            context.shared.stat_cache.wrote(&file.path, &staged);
+            Ok(())
+        })?;
     }
     Ok(())
 }
@@ -206,4 +264,29 @@ pub(crate) fn is_in_place(cache: &StatCache, path: &Path, content: Content, umas
         && cache
             .digest(path)
             .is_ok_and(|found| found.digest == content.digest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_later_build_delivered_stays() {
+        let deliveries = Deliveries::default();
+        let (first, second) = (deliveries.begin(), deliveries.begin());
+        let put = |build, path| {
+            let done = deliveries.in_turn(build, Path::new(path), || Ok(()));
+            done.unwrap().is_some()
+        };
+        assert!(put(first, "/a"));
+        assert!(put(second, "/a"));
+        assert!(!put(first, "/a"));
+        assert!(put(first, "/b"));
+        assert!(put(second, "/a"));
+        let failed = deliveries.in_turn(second, Path::new("/c"), || {
+            Err::<(), _>(io::Error::other("full"))
+        });
+        assert!(failed.is_err());
+        assert!(put(first, "/c"));
+    }
 }

@@ -8,7 +8,8 @@ use tokio::sync::watch;
 use vx_core::action::{Exit, Watch};
 use vx_core::error::{ServiceError, ServiceResult};
 use vx_core::key::RecordName;
-use vx_core::readset::{INTERRUPTED, ReadSet, TakenIn};
+use vx_core::places::below;
+use vx_core::readset::{INTERRUPTED, Read, ReadKind, ReadPlace, ReadSet, TakenIn, Trace};
 use vx_core::service::MAX_RECORD;
 use vx_core::{ActionResult, Digest};
 
@@ -244,6 +245,11 @@ async fn attempt_until_settled(
             continue;
         }
         let mut set = ran.set.clone();
+        // What it leaves in the checkout is there for whoever finds its result.
+        if context.unisolated().is_some() {
+            set.reads
+                .extend(ran.trace.iter().flat_map(left_in_checkout));
+        }
         // What was given could be read without being named, and what was named once is given
         // whenever it is set: names once learned stay. What vx and cargo set is in the static
         // part; only what the caller's environment could give is observed. What is declared
@@ -384,6 +390,18 @@ fn learn(
         }
     }
     added
+}
+
+/// What an action that is not isolated changed in the checkout, as it left it. What git keeps for
+/// itself concerns nobody.
+fn left_in_checkout(trace: &Trace) -> impl Iterator<Item = Read> + '_ {
+    let changed = trace.changed.iter().filter(
+        |place| matches!(place, ReadPlace::Checkout(path) if below(path.as_str(), ".git").is_none()),
+    );
+    changed.map(|place| Read {
+        place: place.clone(),
+        kind: ReadKind::Content,
+    })
 }
 
 async fn prerequisites_stand(job: &Job) -> bool {

@@ -29,7 +29,8 @@ use crate::statcache::StatCache;
 pub(crate) struct OutDir {
     /// The build script's run that made it.
     pub(crate) unit: usize,
-    path: PathBuf,
+    /// Where.
+    pub(crate) path: PathBuf,
     tree: Tree,
 }
 

@@ -252,7 +252,8 @@ impl Preparer {
             self.refuse_declared_home(&plan)?;
         }
         let packages = plan.packages.iter();
-        let declared = packages.flat_map(|package| package.declared.paths.iter().cloned());
+        let declared = packages.flat_map(|package| package.declared.paths.iter());
+        let declared = named::with_real(declared.map(String::as_str));
         let repository = repository(&workspace.checkout);
         let user = request.env.get("HOME").map(String::as_str);
         let named = match bare {
@@ -260,6 +261,7 @@ impl Preparer {
             Some(_) => Vec::new(),
         };
         let declared = declared
+            .into_iter()
             .chain(repository.iter().cloned())
             .chain(named::by_flags(&plan))
             .chain(named::with_real(named.iter().map(String::as_str)))

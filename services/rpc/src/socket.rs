@@ -145,15 +145,23 @@ fn peer_uid(stream: &UnixStream) -> io::Result<u32> {
     Ok(stream.peer_cred()?.uid())
 }
 
-/// Whether the peer is in this process's PID namespace. Actions are in one of their own, whatever
-/// user they have; whoever can't be looked at is taken for one of them.
+/// Whether the peer is in this process's PID namespace. Actions are in one below it, whatever user
+/// they have; whoever can't be looked at is taken for one of them.
 fn is_of_this_namespace(stream: &UnixStream) -> io::Result<bool> {
     let Some(pid) = stream.peer_cred()?.pid().filter(|pid| *pid > 0) else {
         return Ok(false);
     };
-    let namespace = |process: &str| std::fs::read_link(format!("/proc/{process}/ns/pid"));
-    let own = namespace("self")?;
-    Ok(namespace(&pid.to_string()).is_ok_and(|peers| peers == own))
+    let own = depth("self");
+    Ok(own.is_some() && depth(&pid.to_string()) == own)
+}
+
+/// How many PID namespaces a process is in, from the one that `/proc` shows inwards (`NSpid`, see
+/// proc(5)). Whoever it is, that may be read.
+fn depth(process: &str) -> Option<usize> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    let mut lines = status.lines();
+    let numbers = lines.find_map(|line| line.strip_prefix("NSpid:"))?;
+    Some(numbers.split_whitespace().count())
 }
 
 async fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {

@@ -97,6 +97,7 @@ impl Stage {
                 in_flight: Arc::default(),
                 slots: Slots::new(4),
                 sources: Arc::default(),
+                deliveries: Arc::default(),
             },
         })
     }
@@ -159,6 +160,7 @@ impl Stage {
         let sysroot = self.checkout.path().join("no-toolchain");
         BuildParts {
             run_id: run_id.to_owned(),
+            number: self.shared.deliveries.begin(),
             shared: self.shared.clone(),
             plan: Arc::clone(plan),
             graph: Arc::new(Graph::new(plan, statics, &durations)),

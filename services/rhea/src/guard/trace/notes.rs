@@ -174,6 +174,7 @@ impl Notes {
     }
 
     fn note_path(&mut self, path: &str, intent: Intent) {
+        self.note_shown_below(path);
         self.note_given(path, intent);
         self.note_move(path, intent);
         let outside = matches!(self.scope.side(path), Side::Out(_)) && !self.is_own(path);
@@ -188,6 +189,22 @@ impl Notes {
             && !(self.is_own(&real) && self.is_changed(&real))
         {
             self.note_outside(&real, intent);
+        }
+    }
+
+    /// A directory that the root has only because of what is shown below it is there, and lists
+    /// that, as far as it is on the host.
+    fn note_shown_below(&mut self, path: &str) {
+        let Reach::These(shown) = &self.scope.host else {
+            return;
+        };
+        let is_below = |shown: &&String| {
+            !places::HOST.contains(&shown.as_str())
+                && (path == "/" || below(shown, path).is_some_and(|inside| !inside.is_empty()))
+        };
+        let shown: Vec<String> = shown.iter().filter(is_below).cloned().collect();
+        for shown in shown {
+            self.add(&shown, ReadKind::Metadata);
         }
     }
 

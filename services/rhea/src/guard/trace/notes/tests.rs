@@ -236,3 +236,17 @@ fn what_is_mounted_is_no_link() {
         expected(&[("", ReadKind::Metadata), ("/usr", ReadKind::Metadata)])
     );
 }
+
+#[test]
+fn what_leads_to_what_is_shown_depends_on_its_being_there() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = std::fs::canonicalize(directory.path()).unwrap();
+    let mut notes = notes(&root, false);
+    notes.scope.host = Reach::These(vec!["/usr".to_owned(), "/opt/a".to_owned()]);
+    notes.note("/opt", Intent::List);
+    notes.note("/srv", Intent::List);
+    assert_eq!(
+        kinds(&mut notes),
+        expected(&[("/opt/a", ReadKind::Metadata)])
+    );
+}
