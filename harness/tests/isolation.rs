@@ -4,7 +4,7 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::time::Duration;
 
-use vx_harness::{Env, Project, Run};
+use vx_harness::{Daemon, Env, Project, Run};
 
 /// One probe, run from each kind of action that runs foreign code: a build script, a proc macro
 /// and a linker. Each leaves what it reached where the program can print it.
@@ -429,4 +429,43 @@ fn declared_paths_that_come_and_lead_elsewhere() {
     builds("2 [2]");
     shown.remove("late");
     builds("1 [2]");
+}
+
+/// Whatever way an action finds to a daemon's socket.
+#[test]
+fn a_daemon_that_an_action_can_reach() {
+    let env = Env::new();
+    let store = env.root().join("store");
+    let sockets = env.project("//- /none\n");
+    let socket = sockets.join("cass.sock");
+    let endpoint = format!("unix:{}", socket.display());
+    let project = script(
+        &env,
+        r#"
+        use std::io::Read;
+        fn main() {
+            let path = std::fs::read_to_string("at.txt").unwrap();
+            let mut socket = std::os::unix::net::UnixStream::connect(path).unwrap();
+            // It is closed before anything is asked; who is served waits for a question.
+            socket.set_read_timeout(Some(std::time::Duration::from_secs(10))).unwrap();
+            println!("cargo::rustc-env=SEEN={:?}", socket.read(&mut [0; 1]).map_err(|error| error.kind()));
+        }
+        "#,
+    );
+    project.write(
+        "src/main.rs",
+        "fn main() { println!(\"{}\", env!(\"SEEN\")); }\n",
+    );
+    project.write("at.txt", &socket.display().to_string());
+    let manifest = project.read("Cargo.toml");
+    let declared = sockets.path().display().to_string();
+    project.write(
+        "Cargo.toml",
+        &format!("{manifest}\n[package.metadata.vx]\npaths = [{declared:?}]\n"),
+    );
+    let _daemon = Daemon::cass(&env, &store, &endpoint).expect("the store starts");
+    let _ = env.build(&project);
+    let said = vx_harness::program_output(&project.output("debug", "odd"), project.path(), &[]);
+    let closed = said.contains("\nOk(0)\n") || said.contains("\nErr(ConnectionReset)\n");
+    assert!(closed, "{said}");
 }

@@ -47,12 +47,20 @@ impl Host {
             env.cloned().collect(),
         );
         let known = lock().get(&question).filter(|_| !self.afresh).cloned();
-        if let Some(answer) = known.filter(|answer| self.holds(answer)) {
-            let mut looks = self.lock();
-            for (look, _) in &answer.observed {
-                looks.looks.entry(look.clone()).or_insert(None);
+        if let Some(answer) = known {
+            // What is seen before it is found to be the same has not changed when it is weighed.
+            let seen = answer.observed.iter().map(|(look, _)| {
+                let seen = super::see(look.path.as_ref(), look.kind);
+                (look.clone(), seen)
+            });
+            let seen: Vec<(Look, Seen)> = seen.collect();
+            if self.holds(&answer) {
+                let mut looks = self.lock();
+                for (look, seen) in seen {
+                    looks.looks.entry(look).or_insert(Some(seen));
+                }
+                return Ok(answer.ran.clone());
             }
-            return Ok(answer.ran.clone());
         }
         let started_ns = now_ns();
         let ran = self.run(program)?;
@@ -81,32 +89,41 @@ impl Host {
         if !whole || ran.exit != Exit::Code(0) || trace.sights.len() > MOST_LOOKS {
             return None;
         }
-        let mut looks: Vec<Look> = Vec::new();
-        for sight in &trace.sights {
-            if let ReadPlace::Host(path) = &sight.read.place {
-                let kind = of_a_plan(sight.read.kind);
-                let path = path.clone();
-                let look = Look { path, kind };
-                // What the program itself changed, or somebody under it, is no ground to stand on.
-                let now = super::see(look.path.as_ref(), kind);
-                if !is_settled(kind, sight.seen, now, started_ns) {
-                    return None;
-                }
-                looks.push(look);
-            }
-        }
-        let links = super::links_on_the_way(looks.iter().map(|look| look.path.as_str()));
+        let sights = trace.sights.iter().filter_map(|sight| {
+            let ReadPlace::Host(path) = &sight.read.place else {
+                return None;
+            };
+            let kind = of_a_plan(sight.read.kind);
+            let path = path.clone();
+            Some((Look { path, kind }, sight.seen))
+        });
+        let mut seen: Vec<(Look, Seen)> = sights.collect();
+        let links = super::links_on_the_way(seen.iter().map(|(look, _)| look.path.as_str()));
         let kind = ReadKind::Link;
-        looks.extend(links.into_keys().map(|path| Look { path, kind }));
+        seen.extend(
+            links
+                .into_iter()
+                .map(|(path, seen)| (Look { path, kind }, seen)),
+        );
+        let mut looks: Vec<Look> = seen.iter().map(|(look, _)| look.clone()).collect();
         looks.sort();
         looks.dedup();
         let observed = looks.into_iter().map(|look| {
             let observed = self.outside.observe(&look.path, look.kind).ok()?;
             Some((look, observed))
         });
+        let observed = observed.collect::<Option<_>>()?;
+        // What the program itself changed, or somebody under it or since, is no ground to stand on.
+        let settled = |(look, seen): &(Look, Seen)| {
+            let now = super::see(look.path.as_ref(), look.kind);
+            is_settled(look.kind, *seen, now, started_ns)
+        };
+        if !seen.iter().all(settled) {
+            return None;
+        }
         Some(Answer {
             ran: ran.clone(),
-            observed: observed.collect::<Option<_>>()?,
+            observed,
         })
     }
 }
