@@ -458,6 +458,8 @@ impl Attempt<'_> {
         {
             finished.stderr.extend_from_slice(note.as_bytes());
         }
+        // A file that a macro left under such a name is not what the compiler said.
+        kept.retain(|kept| !matches!(&*kept.output.name, "stdout" | "stderr"));
         let mut stdout = stream(collector, "stdout", finished.stdout).await?;
         let mut stderr = stream(collector, "stderr", finished.stderr).await?;
         if let Some(stderr) = &mut stderr {

@@ -71,6 +71,14 @@ const GUARD: &[(&str, &str)] = &[
         "struct { int priority; } none = { 0 }; cpu_set_t one; CPU_ZERO(&one); CPU_SET(0, &one); EACH(denied(setpriority(PRIO_PROCESS, it, 19)) || denied(sched_setaffinity(it, sizeof one, &one)) || denied(sched_setscheduler(it, SCHED_IDLE, (void *)&none)))",
     ),
     (
+        "slowing all of a user's",
+        "return !(denied(setpriority(PRIO_USER, 0, 5)) == 0 && denied(setpriority(PRIO_PGRP, 0, 5)) == 0 && denied(syscall(SYS_ioprio_set, 3, 0, 0)) == 0);",
+    ),
+    (
+        "ending its group",
+        "if (getpgrp() != getpid()) return 1; signal(SIGTERM, SIG_IGN); return kill(0, SIGTERM);",
+    ),
+    (
         "where it lies",
         "char text[4096] = {0}; read(open(\"/proc/1/cmdline\", O_RDONLY), text, 4095); return strchr(text, '/') != 0;",
     ),

@@ -140,3 +140,18 @@ async fn more_than_two_at_once_share_the_slots() {
         assert_eq!(outcome.succeeded().text("stdout"), format!("{index}\n"));
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_named_like_streams_are_not_what_was_said() {
+    let bench = Bench::new().await;
+    let mut action = shell("cd /vx/out; echo forged > stderr; echo forged > stdout; echo said >&2");
+    action.collect = vec![collect_files("/vx/out")];
+    let outcome = bench.run(action).await.succeeded();
+    let names: Vec<&str> = outcome
+        .outputs
+        .iter()
+        .map(|output| output.name.as_str())
+        .collect();
+    assert_eq!(names, ["stderr"]);
+    assert_eq!(outcome.text("stderr"), "said\n");
+}

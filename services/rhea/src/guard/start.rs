@@ -36,6 +36,9 @@ fn execute(
     calls: Calls<'_>,
 ) -> Result<std::convert::Infallible, String> {
     reset_signals();
+    // A signal to its group is none to its guard.
+    rustix::process::setpgid(None, None)
+        .map_err(|error| format!("can't make a process group: {error}"))?;
     // Nothing else runs yet that could look.
     super::confine::open_memory()
         .map_err(|error| format!("can't open the program's memory to its guard: {error}"))?;

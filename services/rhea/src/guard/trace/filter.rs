@@ -378,12 +378,10 @@ const UNASKED: &[(libc::c_long, u32, u32)] = &[
     (libc::SYS_statx, 1, 2),
     (libc::SYS_sendto, 4, 2),
     (libc::SYS_prlimit64, 0, 1),
-    (libc::SYS_setpriority, 1, 1),
     (libc::SYS_sched_setaffinity, 0, 1),
     (libc::SYS_sched_setscheduler, 0, 1),
     (libc::SYS_sched_setparam, 0, 1),
     (libc::SYS_sched_setattr, 0, 1),
-    (libc::SYS_ioprio_set, 1, 1),
 ];
 
 /// The families of sockets that stay on this machine, or in the network that an action may have:

@@ -245,7 +245,7 @@ impl<'a> Caller<'a> {
                 }
                 return Ok(Answer::Go);
             }
-            Deed::Limit(process) => return self.limit(process),
+            Deed::Limit(process) => return self.limit(call, process),
             Deed::Reach(at, length) => {
                 self.address(notes, self.args[at], self.args[length], Intent::Look)?;
                 return Ok(Answer::Go);
@@ -313,8 +313,21 @@ impl<'a> Caller<'a> {
     }
 
     /// Nobody but the executor limits the guard.
-    fn limit(&self, at: usize) -> Result<Answer, String> {
+    fn limit(&self, call: &Watched, at: usize) -> Result<Answer, String> {
+        const IOPRIO_WHO_PROCESS: i32 = 1;
         let guard = i32::try_from(std::process::id()).unwrap_or(1);
+        let one = match call.number {
+            libc::SYS_setpriority => libc::PRIO_PROCESS.cast_signed(),
+            libc::SYS_ioprio_set => IOPRIO_WHO_PROCESS,
+            _ => self.number(0),
+        };
+        // A group's, or all of a user's.
+        if self.number(0) != one {
+            return Ok(Answer::Fault(libc::EPERM));
+        }
+        if self.number(at) == 0 {
+            return Ok(Answer::Go);
+        }
         let process = walk::process_of(self.number(at)).unwrap_or(0);
         Ok(if process == guard {
             Answer::Fault(libc::EPERM)
