@@ -453,10 +453,6 @@ fn a_manifest_path_that_is_a_link() {
     project.link("third/Cargo.toml", "../view/Cargo.toml");
     // A directory that is a link has places of its own too.
     project.link("other", "real");
-    let manifest = |name: &str| {
-        let path = project.join(name).join("Cargo.toml");
-        path.display().to_string()
-    };
     for (name, compiled, printed) in [
         ("view", true, "view"),
         ("other", true, "real"),
@@ -464,7 +460,7 @@ fn a_manifest_path_that_is_a_link() {
         ("real", false, "real"),
     ] {
         let mut app = Cases::of(&env, Project::at(project.join(name)));
-        let path = manifest(name);
+        let path = app.project().join("Cargo.toml").display().to_string();
         let step = app.build(name).with(&["--manifest-path", &path]);
         if compiled {
             step.builds(["app"]).prints(printed);
