@@ -1,6 +1,6 @@
 //! From a request to a build that can be scheduled: where it is, its plan, its identities.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -248,12 +248,12 @@ impl Preparer {
             hidden.push(home.clone());
             unlisted.push(home);
         }
-        if bare.is_none() {
-            self.refuse_declared_home(&plan)?;
-        }
         let packages = plan.packages.iter();
         let declared = packages.flat_map(|package| package.declared.paths.iter());
         let declared = named::with_real(declared.map(String::as_str));
+        if bare.is_none() {
+            self.refuse_declared_home(&declared)?;
+        }
         let repository = repository(&workspace.checkout);
         let user = request.env.get("HOME").map(String::as_str);
         let named = match bare {
@@ -391,21 +391,19 @@ impl Preparer {
 
     /// # Errors
     /// When something is declared that holds the daemons' sockets, secrets and store.
-    fn refuse_declared_home(&self, plan: &Plan) -> Result<(), PrepareError> {
+    fn refuse_declared_home(&self, declared: &BTreeSet<String>) -> Result<(), PrepareError> {
         let home = real(&self.home);
-        for package in &plan.packages {
-            let mut paths = package.declared.paths.iter();
-            if let Some(path) = paths.find(|path| {
-                let path = real(Path::new(path));
-                home.starts_with(&path) || path.starts_with(&home)
-            }) {
-                return Err(PrepareError::DeclaredHome {
-                    path: path.clone(),
-                    home,
-                });
-            }
+        let reaches = |path: &&String| {
+            let path = Path::new(path.as_str());
+            home.starts_with(path) || path.starts_with(&home)
+        };
+        match declared.iter().find(reaches) {
+            None => Ok(()),
+            Some(path) => Err(PrepareError::DeclaredHome {
+                path: path.clone(),
+                home,
+            }),
         }
-        Ok(())
     }
 
     /// Where the sources of immutable packages are, and what names those without a checksum.
@@ -545,7 +543,14 @@ fn is_repository_of(named: &Path, checkout: &Path) -> bool {
     match std::fs::read_to_string(named.join("gitdir")) {
         // A worktree's points back.
         Ok(back) => real(&named.join(back.trim())) == real(&checkout.join(".git")),
-        Err(_) => real(named).file_name().is_none_or(|name| name != ".git"),
+        // A submodule's, or one that was put elsewhere.
+        Err(_) => {
+            let config = std::fs::read_to_string(named.join("config")).unwrap_or_default();
+            let is_bare = config
+                .lines()
+                .any(|line| line.replace(' ', "").trim() == "bare=true");
+            !is_bare && real(named).file_name().is_none_or(|name| name != ".git")
+        }
     }
 }
 

@@ -153,7 +153,6 @@ fn split_version(version: &str) -> (&str, &str) {
     version.split_once('-').unwrap_or((version, ""))
 }
 
-/// What cargo has set by then stands.
 /// Variables beside `LD_*` by which the C library finds what it opens, whatever the program.
 const OF_C_LIBRARY: [&str; 3] = ["GCONV_PATH", "LOCPATH", "NLSPATH"];
 
@@ -166,6 +165,7 @@ pub fn loads_by_variables(plan: &Plan, inputs: &CompileInputs) -> bool {
     names.any(|name| name.starts_with("LD_") || OF_C_LIBRARY.contains(&name))
 }
 
+/// What cargo has set by then stands.
 fn add_passed_on(plan: &Plan, env: &mut Env) {
     for (name, value) in &plan.env {
         env.entry(name.clone()).or_insert_with(|| value.clone());
