@@ -420,3 +420,90 @@ fn compiler_flags_of_the_callers() {
         .prints("41");
     app.build("CFLAGS unset").builds([]).prints("41");
 }
+
+/// A vendored package tells by metadata where its headers are, in its own package; the script of
+/// another one looks there. Then the first is patched to be one of the checkout.
+#[test]
+fn headers_that_a_package_tells_of() {
+    let env = Env::new();
+    let checksums = r#"{"files":{},"package":null}"#;
+    let mut app = env.cases(&format!(
+        r#"
+        //- /Cargo.toml
+        [package]
+        name = "app"
+        version = "0.1.0"
+        edition = "2024"
+        [dependencies]
+        user = "1"
+        [workspace]
+        exclude = ["vendor"]
+        //- /.cargo/config.toml
+        [source.crates-io]
+        replace-with = "vendored"
+        [source.vendored]
+        directory = "vendor"
+        //- /src/main.rs
+        fn main() {{ println!("{{}}", user::FOUND); }}
+        //- /vendor/header-sys/.cargo-checksum.json
+        {checksums}
+        //- /vendor/header-sys/Cargo.toml
+        [package]
+        name = "header-sys"
+        version = "1.0.0"
+        edition = "2024"
+        links = "header"
+        //- /vendor/header-sys/build.rs
+        fn main() {{ println!("cargo::metadata=include={{}}/include", std::env::var("CARGO_MANIFEST_DIR").unwrap()); }}
+        //- /vendor/header-sys/include/header.h
+        one
+        //- /vendor/header-sys/src/lib.rs
+        //- /vendor/user/.cargo-checksum.json
+        {checksums}
+        //- /vendor/user/Cargo.toml
+        [package]
+        name = "user"
+        version = "1.0.0"
+        edition = "2024"
+        [dependencies]
+        header-sys = "1"
+        //- /vendor/user/build.rs
+        fn main() {{
+            let include = std::env::var("DEP_HEADER_INCLUDE").unwrap();
+            let found = std::fs::read_to_string(include + "/header.h").unwrap_or("none".into());
+            println!("cargo::rustc-env=FOUND={{}}", found.trim());
+        }}
+        //- /vendor/user/src/lib.rs
+        pub const FOUND: &str = env!("FOUND");
+        "#
+    ));
+    let scripts = ["build_script_build", "build_script_build"];
+    app.build("first build")
+        .runs_scripts_of(["header-sys", "user"])
+        .builds(["app", "header_sys", "user", scripts[0], scripts[1]])
+        .prints("one");
+    app.change("another header", |app| {
+        app.write("vendor/header-sys/include/header.h", "two");
+    })
+    .runs_scripts_of(["header-sys", "user"])
+    .builds(["app", "build_script_build", "header_sys", "user"])
+    .prints("two");
+    app.build("the same").builds([]);
+    app.change("one of the checkout", |app| {
+        let manifest = app.read("Cargo.toml");
+        app.rename("vendor/header-sys", "header-sys");
+        app.write(
+            "Cargo.toml",
+            &format!("{manifest}\n[patch.crates-io]\nheader-sys = {{ path = \"header-sys\" }}\n"),
+        );
+    })
+    .runs_scripts_of(["header-sys", "user"])
+    .builds(["app", "header_sys", "user", scripts[0]])
+    .prints("two");
+    app.change("its header", |app| {
+        app.write("header-sys/include/header.h", "three")
+    })
+    .runs_scripts_of(["user"])
+    .builds(["app", "user"])
+    .prints("three");
+}

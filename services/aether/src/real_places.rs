@@ -14,6 +14,7 @@ use crate::dependency::Used;
 use crate::graph::{Need, Role};
 use crate::identities;
 use crate::own_directory;
+use crate::spec;
 
 /// A place with the one that it really is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -287,13 +288,14 @@ pub(crate) fn is_local(root: &PackageRoot) -> bool {
     matches!(root, PackageRoot::Checkout { .. })
 }
 
-/// Whether a unit's action sees the checkout: that its package is part of, or that something
-/// lies in which its settings name.
+/// Whether a unit's action sees the checkout: that its package is part of, or one whose build script
+/// tells it something, or that something lies in which its settings name.
 pub(crate) fn sees_checkout(context: &BuildContext, unit: usize) -> bool {
     let plan = &context.plan;
     let named = vx_plan::named_paths(plan, unit);
     let in_checkout = |path: &&str| places::below(path, places::CHECKOUT).is_some();
-    is_local(&plan.packages[plan.units[unit].package].root) || named.iter().any(in_checkout)
+    let mut packages = spec::visible_packages(plan, unit).into_iter();
+    packages.any(|package| is_local(&plan.packages[package].root)) || named.iter().any(in_checkout)
 }
 
 /// The run of a compile's own build script, unless the configuration stands in its place.
