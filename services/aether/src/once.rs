@@ -161,10 +161,11 @@ impl Left<'_> {
         let mut set = readsets::of_build_script(root, &output);
         if let Some(trace) = &self.trace {
             if !trace.wrote.is_empty() {
+                // A name may hold a line's end, and so look like another message.
+                let names = trace.wrote.join(", ").replace(char::is_control, "?");
                 output.warnings.push(format!(
-                    "its build script wrote {} into the checkout; cargo would leave that there, \
-                     vx keeps the checkout as it is and throws it away",
-                    trace.wrote.join(", ")
+                    "its build script wrote {names} into the checkout; cargo would leave that \
+                     there, vx keeps the checkout as it is and throws it away"
                 ));
             }
             readsets::add_trace(&mut set, trace);

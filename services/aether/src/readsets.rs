@@ -23,6 +23,8 @@ pub(crate) struct Root<'a> {
     pub(crate) cwd: &'a str,
     /// Places outside of [`places::ROOT`] that hold inputs.
     pub(crate) inputs: &'a [String],
+    /// Paths of the host that it shows beside [`places::HOST`].
+    pub(crate) shown: &'a [String],
     /// The checkout on the host.
     pub(crate) host: &'a Path,
     /// Whether the root is its own, in which `/tmp` is its own too.
@@ -38,6 +40,7 @@ impl<'a> Root<'a> {
             cwd: &spec.cwd,
             host: Path::new(checkout.map_or("", |checkout| &checkout.host)),
             inputs: &spec.real_places,
+            shown: &spec.host_paths,
             isolated: spec.base.is_empty(),
         }
     }
@@ -289,6 +292,11 @@ fn place_at(root: Root<'_>, path: String) -> Option<ReadPlace> {
     if private.iter().any(|place| lies_in(place)) {
         return None;
     }
+    // A script may name what it can't see, and so can't go by.
+    let shown = root.shown.iter().any(|place| lies_in(place));
+    if root.isolated && !shown && !places::HOST.iter().any(|place| lies_in(place)) {
+        return None;
+    }
     Some(ReadPlace::Host(path))
 }
 
@@ -302,6 +310,7 @@ mod tests {
             cwd,
             host: Path::new("/nowhere"),
             inputs,
+            shown: &[],
             isolated: true,
         }
     }
@@ -343,12 +352,26 @@ mod tests {
     }
 
     #[test]
-    fn names_that_only_begin_like_a_place_are_the_hosts() {
-        let place_of = |path: &str| place_of(root("/", &[]), path);
-        assert_eq!(
-            place_of("/vxother/x"),
-            Some(ReadPlace::Host("/vxother/x".to_owned()))
-        );
+    fn names_are_those_of_places_that_an_action_sees() {
+        let shown = ["/opt/tool".to_owned()];
+        let root = Root {
+            shown: &shown,
+            ..root("/", &[])
+        };
+        let place_of = |path: &str| place_of(root, path);
+        for path in ["/usr/include/x.h", "/opt/tool", "/opt/tool/x"] {
+            assert_eq!(place_of(path), Some(ReadPlace::Host(path.to_owned())));
+        }
+        // Also what only begins like one.
+        for path in [
+            "/",
+            "/etc/hosts",
+            "/opt/toolbox/x",
+            "/usrother/x",
+            "/vxother/x",
+        ] {
+            assert_eq!(place_of(path), None, "{path}");
+        }
         assert_eq!(place_of("/vx/registry/a/b/c.rs"), None);
         assert_eq!(place_of("/vx/ws"), Some(checkout("")));
     }
