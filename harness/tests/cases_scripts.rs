@@ -322,6 +322,29 @@ fn a_script_that_asks_git_in_a_worktree() {
         .prints(&one);
 }
 
+/// As a submodule has it: where that leads is only there for who finds the checkout at its place.
+#[test]
+fn a_script_that_asks_git_whose_repository_is_named_by_a_relative_path() {
+    let env = Env::new();
+    let (mut app, _) = asking_git(&env);
+    let root = app.project().path().to_owned();
+    let modules = root.with_file_name("modules");
+    std::fs::create_dir(&modules).expect("the environment is ours");
+    app.project().rename(".git", "../modules/app");
+    app.project().write(".git", "gitdir: ../modules/app\n");
+    let one = env.git(&root, &["rev-parse", "HEAD"]);
+    app.build("git rev-parse: a repository elsewhere")
+        .runs_scripts_of(["app"])
+        .builds([])
+        .prints(&one);
+    let two = env.git_commit(&root, "two");
+    app.build("git rev-parse: a commit in there")
+        .runs_scripts_of(["app"])
+        .builds(["app"])
+        .prints(&two);
+    app.build("git rev-parse: the same").builds([]).prints(&two);
+}
+
 #[test]
 fn a_script_that_reads_the_clock() {
     let env = Env::new();

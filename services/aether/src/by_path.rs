@@ -1,14 +1,15 @@
-//! Links that name the checkout by its path: they lead nowhere for an action that finds it at its
-//! fixed place.
+//! What leads somewhere from the checkout's real place alone, and nowhere for an action that finds it
+//! at its fixed one: links that name the checkout by its path, and a `.git` file that names a
+//! repository elsewhere by a relative one.
 
-use vx_core::readset::{ReadSet, TakenIn};
+use vx_core::readset::{Read, ReadKind, ReadPlace, ReadSet, TakenIn};
 use vx_plan::PackageRoot;
 
 use crate::context::BuildContext;
 use crate::real_places;
 
-/// Whether an action looked through a link that names the checkout by its path: it found nothing
-/// there unless it had the checkout where that really is.
+/// Whether an action looked through one of these: it found nothing there unless it had the checkout
+/// where that really is.
 pub(crate) fn looked(context: &BuildContext, unit: usize, set: &ReadSet) -> bool {
     let Some(sight) = &context.places.sight else {
         return false;
@@ -17,8 +18,14 @@ pub(crate) fn looked(context: &BuildContext, unit: usize, set: &ReadSet) -> bool
         && real_places::sees_checkout(context, unit)
         && tokio::task::block_in_place(|| {
             let mut reads = set.reads.iter();
-            reads.any(|read| sight.is_by_path(&read.place))
+            reads.any(|read| reads_git_file(context, read) || sight.is_by_path(&read.place))
         })
+}
+
+fn reads_git_file(context: &BuildContext, read: &Read) -> bool {
+    context.places.relative_repository
+        && read.kind == ReadKind::Content
+        && matches!(&read.place, ReadPlace::Checkout(path) if path.as_str() == ".git")
 }
 
 /// Whether an action that failed may find what it lacks where the checkout really is: of one that
@@ -30,7 +37,8 @@ pub(crate) fn may_find_more(context: &BuildContext, unit: usize, taken: TakenIn)
     }
     match (&context.places.sight, &package.root) {
         (Some(sight), PackageRoot::Checkout { dir }) if !taken.checkout => {
-            tokio::task::block_in_place(|| sight.has_links_by_path(&[dir]))
+            context.places.relative_repository
+                || tokio::task::block_in_place(|| sight.has_links_by_path(&[dir]))
         }
         _ => false,
     }

@@ -285,6 +285,7 @@ fn places(workspace: &Workspace, plan: &Plan) -> Places {
         cargo_home: workspace.cargo_home.clone(),
         sysroot: workspace.toolchain.sysroot.clone(),
         repository: Vec::new(),
+        relative_repository: false,
         named: Vec::new(),
         sight: None,
         hidden: Vec::new(),

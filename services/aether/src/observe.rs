@@ -34,6 +34,8 @@ pub(crate) struct Places {
     pub(crate) unlisted: Vec<RelPath>,
     /// Where the checkout's repository is, if it is elsewhere: build scripts see it.
     pub(crate) repository: Vec<String>,
+    /// Whether the checkout names it by a relative path, which leads there from its real place alone.
+    pub(crate) relative_repository: bool,
     /// What variables of the configuration name outside of the checkout: every action sees it.
     pub(crate) named: Vec<String>,
     /// What actions find; `None` where what is read is read outside of any action.
@@ -387,6 +389,7 @@ mod tests {
             hidden: Vec::new(),
             unlisted: vec![RelPath::new("target").unwrap()],
             repository: Vec::new(),
+            relative_repository: false,
             named: Vec::new(),
             sight: None,
         };

@@ -103,6 +103,7 @@ fn nowhere() -> Places {
         hidden: Vec::new(),
         unlisted: Vec::new(),
         repository: Vec::new(),
+        relative_repository: false,
         named: Vec::new(),
         sight: None,
     }

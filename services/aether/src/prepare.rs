@@ -254,7 +254,7 @@ impl Preparer {
         if bare.is_none() {
             self.refuse_declared_home(&declared)?;
         }
-        let repository = repository(&workspace.checkout);
+        let (repository, relative_repository) = repository(&workspace.checkout);
         let user = request.env.get("HOME").map(String::as_str);
         let named = match bare {
             None => Withheld::of(&self.home, user, &workspace).leave(&plan),
@@ -271,6 +271,7 @@ impl Preparer {
             cargo_home: workspace.cargo_home.clone(),
             sysroot: workspace.toolchain.sysroot.clone(),
             repository,
+            relative_repository,
             named,
             sight: Some(match bare {
                 None => Sight::new(&workspace.checkout, hidden.clone(), declared),
@@ -554,18 +555,17 @@ fn is_repository_of(named: &Path, checkout: &Path) -> bool {
     }
 }
 
-/// Where the repository of a checkout is when it is not in there: of a worktree git keeps a part
-/// of its own, and a common one.
-fn repository(checkout: &Path) -> Vec<String> {
+/// Where the repository of a checkout is when it is not in there, and whether that is named by a
+/// relative path, as a submodule's is: of a worktree git keeps a part of its own, and a common one.
+fn repository(checkout: &Path) -> (Vec<String>, bool) {
     let read = |path: &Path| std::fs::read_to_string(path).ok();
-    let Some(own) = read(&checkout.join(".git")).and_then(|text| {
-        let named = text.strip_prefix("gitdir:")?.trim();
-        Some(checkout.join(named))
-    }) else {
-        return Vec::new();
+    let text = read(&checkout.join(".git")).unwrap_or_default();
+    let Some(named) = text.strip_prefix("gitdir:").map(str::trim) else {
+        return (Vec::new(), false);
     };
+    let own = checkout.join(named);
     if !is_repository_of(&own, checkout) {
-        return Vec::new();
+        return (Vec::new(), false);
     }
     let common = read(&own.join("commondir"))
         .map(|text| real(&own.join(text.trim())))
@@ -583,5 +583,6 @@ fn repository(checkout: &Path) -> Vec<String> {
         .filter(|path| !Path::new(path).starts_with(checkout))
         .collect();
     paths.sort();
-    paths
+    let relative = Path::new(named).is_relative() && !paths.is_empty();
+    (paths, relative)
 }

@@ -178,6 +178,7 @@ impl Stage {
                 hidden: vec![RelPath::new("target").unwrap()],
                 unlisted: vec![RelPath::new("target").unwrap()],
                 repository: Vec::new(),
+                relative_repository: false,
                 named: Vec::new(),
                 sight: None,
             },
