@@ -7,7 +7,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use tokio::sync::Semaphore;
 use vx_plan::Plan;
 
-use crate::deliver::Deliveries;
+use crate::deliver::{Deliveries, Turn};
 use crate::given::{Given, KnownTrees};
 use crate::graph::{Graph, Need};
 use crate::identities::{Identities, Unisolated};
@@ -40,8 +40,8 @@ pub(crate) struct Shared {
 pub(crate) struct BuildContext {
     /// Names the run: its report, and what others wait for.
     pub(crate) run_id: String,
-    /// Which of this process's builds it is: a later one has a larger number.
-    pub(crate) number: u64,
+    /// Its turn among those that deliver.
+    pub(crate) turn: Turn,
     /// What all builds share.
     pub(crate) shared: Shared,
     /// The plan.
@@ -69,8 +69,8 @@ pub(crate) struct BuildContext {
 pub(crate) struct BuildParts {
     /// See [`BuildContext::run_id`].
     pub(crate) run_id: String,
-    /// See [`BuildContext::number`].
-    pub(crate) number: u64,
+    /// See [`BuildContext::turn`].
+    pub(crate) turn: Turn,
     /// See [`BuildContext::shared`].
     pub(crate) shared: Shared,
     /// See [`BuildContext::plan`].
@@ -96,7 +96,7 @@ impl BuildContext {
     pub(crate) fn new(parts: BuildParts, session: Arc<dyn Session>) -> Self {
         Self {
             run_id: parts.run_id,
-            number: parts.number,
+            turn: parts.turn,
             shared: parts.shared,
             plan: parts.plan,
             graph: parts.graph,

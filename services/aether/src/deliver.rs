@@ -11,7 +11,9 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use vx_core::Digest;
 use vx_core::error::{ServiceError, ServiceResult};
+use vx_core::orchestrator::Selection;
 use vx_plan::OutputKind;
 
 use crate::context::BuildContext;
@@ -46,39 +48,54 @@ pub(crate) enum Delivery {
 /// How many delivered paths are remembered; past it the memory starts over.
 const MAX_DELIVERED: usize = 50_000;
 
-/// Which build last delivered what. One that began before that one has older sources.
+/// A build among those that deliver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Turn {
+    /// A later build has a larger one.
+    number: u64,
+    /// What names what was asked for.
+    asked: Digest,
+}
+
+/// Which build last delivered what. One that began before that one, and was asked for the same, has
+/// older sources.
 #[derive(Default)]
 pub(crate) struct Deliveries {
     begun: AtomicU64,
-    last: Mutex<HashMap<PathBuf, u64>>,
+    last: Mutex<HashMap<PathBuf, Turn>>,
 }
 
 impl Deliveries {
-    /// The number of a build that begins.
-    pub(crate) fn begin(&self) -> u64 {
-        self.begun.fetch_add(1, Ordering::Relaxed)
+    /// The turn of a build that begins.
+    pub(crate) fn begin(&self, selection: &Selection) -> Turn {
+        Turn {
+            number: self.begun.fetch_add(1, Ordering::Relaxed),
+            asked: Digest::of_value("vx delivery 1", selection),
+        }
     }
 
-    /// Has a build put something at a path, unless one did that began later.
+    /// Has a build put something at a path, unless one did that was asked for the same and began
+    /// later.
     ///
     /// # Errors
     /// As `put` has them.
-    fn in_turn<T>(
+    fn in_turn(
         &self,
-        build: u64,
+        build: Turn,
         path: &Path,
-        put: impl FnOnce() -> io::Result<T>,
-    ) -> io::Result<Option<T>> {
+        put: impl FnOnce() -> io::Result<()>,
+    ) -> io::Result<()> {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        if last.get(path).is_some_and(|last| *last > build) {
-            return Ok(None);
+        let newer = |last: &Turn| last.asked == build.asked && last.number > build.number;
+        if last.get(path).is_some_and(newer) {
+            return Ok(());
         }
-        let done = put()?;
+        put()?;
         if last.len() >= MAX_DELIVERED {
             last.clear();
         }
         last.insert(path.to_owned(), build);
-        Ok(Some(done))
+        Ok(())
     }
 }
 
@@ -93,13 +110,9 @@ pub(crate) fn directory(context: &BuildContext, unit: usize) -> PathBuf {
 }
 
 impl BuildContext {
-    /// Puts something at a path, unless a build did that began after this one.
-    fn in_turn<T>(
-        &self,
-        path: &Path,
-        put: impl FnOnce() -> io::Result<T>,
-    ) -> io::Result<Option<T>> {
-        self.shared.deliveries.in_turn(self.number, path, put)
+    /// Puts something at a path, unless a later build did.
+    fn in_turn(&self, path: &Path, put: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+        self.shared.deliveries.in_turn(self.turn, path, put)
     }
 }
 
@@ -127,8 +140,7 @@ pub(crate) async fn deliver(
     let pending: Vec<Final> = tokio::task::block_in_place(|| {
         let waits = |file: &Final| {
             let in_place = is_in_place(&cache, &file.path, file.content, umask);
-            let turn = context.in_turn(&file.path, || Ok(in_place));
-            !turn.is_ok_and(|turn| turn.unwrap_or(true))
+            !in_place || context.in_turn(&file.path, || Ok(())).is_err()
         };
         wanted.into_iter().filter(waits).collect()
     });
@@ -180,7 +192,9 @@ fn put_in_place(
     for tree in trees {
         let first = index;
         index += tree.files().count();
-        context.in_turn(&tree.path, || tree.put_in_place(staging, first, umask))?;
+        context.in_turn(&tree.path, || {
+            tree.put_in_place(staging, first, umask).map(drop)
+        })?;
     }
     for (index, file) in (index..).zip(files) {
         context.in_turn(&file.path, || {
@@ -273,20 +287,31 @@ mod tests {
     #[test]
     fn what_a_later_build_delivered_stays() {
         let deliveries = Deliveries::default();
-        let (first, second) = (deliveries.begin(), deliveries.begin());
-        let put = |build, path| {
-            let done = deliveries.in_turn(build, Path::new(path), || Ok(()));
-            done.unwrap().is_some()
+        let same = Selection::default();
+        let other = Selection {
+            release: true,
+            ..Selection::default()
         };
-        assert!(put(first, "/a"));
-        assert!(put(second, "/a"));
-        assert!(!put(first, "/a"));
-        assert!(put(first, "/b"));
-        assert!(put(second, "/a"));
-        let failed = deliveries.in_turn(second, Path::new("/c"), || {
-            Err::<(), _>(io::Error::other("full"))
-        });
+        let (first, second) = (deliveries.begin(&same), deliveries.begin(&same));
+        let third = deliveries.begin(&other);
+        let puts = |build, path| {
+            let mut put = false;
+            let done = deliveries.in_turn(build, Path::new(path), || {
+                put = true;
+                Ok(())
+            });
+            done.unwrap();
+            put
+        };
+        assert!(puts(first, "/a"));
+        assert!(puts(second, "/a"));
+        assert!(!puts(first, "/a"));
+        assert!(puts(first, "/b"));
+        // Who was asked for something else has what that is.
+        assert!(puts(third, "/b"));
+        assert!(puts(first, "/b"));
+        let failed = deliveries.in_turn(second, Path::new("/c"), || Err(io::Error::other("full")));
         assert!(failed.is_err());
-        assert!(put(first, "/c"));
+        assert!(puts(first, "/c"));
     }
 }

@@ -194,7 +194,7 @@ impl Engine {
         let context = Arc::new(BuildContext::new(
             BuildParts {
                 run_id: run_id.clone(),
-                number: self.shared.deliveries.begin(),
+                turn: self.shared.deliveries.begin(&request.selection),
                 shared: self.shared.clone(),
                 plan: prepared.plan,
                 graph: prepared.graph,

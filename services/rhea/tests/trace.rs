@@ -55,6 +55,21 @@ const WAYS: &[Way] = &[
         &[(ReadKind::Metadata, "a")],
     ),
     (
+        "a directory that is to be removed",
+        "return refused(rmdir(\"d\"), EROFS) && refused(rmdir(\"d\"), ENOTEMPTY);",
+        &[(ReadKind::Listing, "d")],
+    ),
+    (
+        "what is below a file",
+        "return refused(access(\"a/x\", F_OK), ENOTDIR);",
+        &[(ReadKind::Metadata, "a")],
+    ),
+    (
+        "links in a circle",
+        "return refused(open(\"circle/x\", O_RDONLY), ELOOP);",
+        &[(ReadKind::Link, "circle")],
+    ),
+    (
         "lstat of a link with a slash",
         "struct stat it; return refused(lstat(\"link/\", &it), ENOTDIR);",
         &[(ReadKind::Link, "link"), (ReadKind::Metadata, "link")],

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use tempfile::TempDir;
 use tokio::sync::Notify;
 use vx_core::error::ServiceResult;
-use vx_core::orchestrator::{ActionOutcome, BuildEvent, BuildObserver, Totals};
+use vx_core::orchestrator::{ActionOutcome, BuildEvent, BuildObserver, Selection, Totals};
 use vx_core::{
     ActionSpec, Blob, Digest, Execution, Exit, Holder, HostEnd, HostProgram, Ingested, Observer,
     Output, OutputForm, PackageSource, RelPath, Results, Store, StoreService,
@@ -160,7 +160,7 @@ impl Stage {
         let sysroot = self.checkout.path().join("no-toolchain");
         BuildParts {
             run_id: run_id.to_owned(),
-            number: self.shared.deliveries.begin(),
+            turn: self.shared.deliveries.begin(&Selection::default()),
             shared: self.shared.clone(),
             plan: Arc::clone(plan),
             graph: Arc::new(Graph::new(plan, statics, &durations)),

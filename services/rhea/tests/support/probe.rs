@@ -82,6 +82,7 @@ pub fn files(bench: &Bench) {
     bench.write("d/x", "2");
     bench.write("script", "#!/bin/sh\nexit 0\n");
     std::os::unix::fs::symlink("a", bench.checkout.path().join("link")).unwrap();
+    std::os::unix::fs::symlink("circle", bench.checkout.path().join("circle")).unwrap();
     std::os::unix::fs::symlink("/proc/self/cwd", bench.checkout.path().join("here")).unwrap();
     std::fs::copy("/bin/true", bench.checkout.path().join("tool")).unwrap();
     let script = bench.checkout.path().join("script");

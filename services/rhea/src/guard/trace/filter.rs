@@ -25,6 +25,9 @@ pub(super) enum Deed {
     Execute,
     /// Makes, removes or renames it: whether it is there decides how that ends.
     Alter,
+    /// Removes it. A directory only if nothing is in it, where it is one that is meant: always, or
+    /// where `AT_REMOVEDIR` is in this argument.
+    Remove(Option<usize>),
     /// Changes the file there, and neither its name nor whether it is there.
     Touch,
     /// Makes a link there that leads to the text of argument 0.
@@ -143,7 +146,7 @@ const EVERYWHERE: &[Watched] = &[
     watched(SYS_FILE_SETATTR, Deed::LookBy(4), AT),
     watched(libc::SYS_mkdirat, Deed::Alter, AT),
     watched(libc::SYS_mknodat, Deed::Alter, AT),
-    watched(libc::SYS_unlinkat, Deed::Alter, AT),
+    watched(libc::SYS_unlinkat, Deed::Remove(Some(2)), AT),
     watched(libc::SYS_symlinkat, Deed::Link, &[at(1, 2)]),
     watched(libc::SYS_linkat, Deed::Name(4), AT_AT),
     watched(libc::SYS_renameat, Deed::Alter, AT_AT),
@@ -161,7 +164,7 @@ const OLDER: &[Watched] = &[
     watched(libc::SYS_getdents, Deed::List, &[]),
     watched(libc::SYS_creat, Deed::Alter, P0),
     watched(libc::SYS_mkdir, Deed::Alter, P0),
-    watched(libc::SYS_rmdir, Deed::Alter, P0),
+    watched(libc::SYS_rmdir, Deed::Remove(None), P0),
     watched(libc::SYS_mknod, Deed::Alter, P0),
     watched(libc::SYS_unlink, Deed::Alter, P0),
     watched(libc::SYS_symlink, Deed::Link, P1),

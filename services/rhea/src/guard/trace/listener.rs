@@ -286,6 +286,9 @@ impl<'a> Caller<'a> {
             };
             match self.path(*path, intent, follow, notes)? {
                 Resolved::Path(path) => {
+                    if self.needs_empty(call.deed, index) {
+                        notes.note_emptied(&path);
+                    }
                     notes.note(&path, intent);
                     if call.deed == Deed::LookBoth {
                         notes.note(&path, Intent::Look);
@@ -396,8 +399,19 @@ impl<'a> Caller<'a> {
             Deed::LookBy(at) => by_flags(at),
             Deed::Execute => Intent::Execute,
             Deed::Touch => Intent::Touch,
-            Deed::Alter | Deed::Link | Deed::Name(_) => Intent::Alter,
+            Deed::Alter | Deed::Remove(_) | Deed::Link | Deed::Name(_) => Intent::Alter,
         })
+    }
+
+    /// Whether a directory at a call's path of this index has to be empty: one that is removed, or
+    /// comes to be another.
+    fn needs_empty(&self, deed: Deed, index: usize) -> bool {
+        match deed {
+            Deed::Remove(None) => true,
+            Deed::Remove(Some(flags)) => self.number(flags) & libc::AT_REMOVEDIR != 0,
+            Deed::Alter => index == 1,
+            _ => false,
+        }
     }
 
     /// An argument as a C `int`, as descriptors and flags are.

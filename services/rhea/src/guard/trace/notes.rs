@@ -173,6 +173,40 @@ impl Notes {
         self.note_path(path, intent);
     }
 
+    /// How this ends is up to whether anything is in a directory.
+    pub(super) fn note_emptied(&mut self, path: &str) {
+        if matches!(
+            look(path, AtFlags::SYMLINK_NOFOLLOW),
+            Seen::Directory { .. }
+        ) {
+            self.note(path, Intent::List);
+        }
+    }
+
+    /// What is made needs a directory to be made in.
+    fn note_parent(&mut self, path: &str) {
+        if let Some((parent, _)) = path.rsplit_once('/')
+            && matches!(self.scope.side(parent), Side::Out(_))
+            && !self.is_own(parent)
+        {
+            self.add(parent, ReadKind::Metadata);
+        }
+    }
+
+    /// What is looked for below a file is not there for another reason than what is not there at
+    /// all.
+    fn note_file_above(&mut self, path: &str) {
+        let mut above = Path::new(path).ancestors().skip(1).filter_map(Path::to_str);
+        let found = above.find(|one| look(one, AtFlags::empty()) != Seen::Absent);
+        if let Some(found) = found
+            && matches!(look(found, AtFlags::empty()), Seen::File { .. })
+            && matches!(self.scope.side(found), Side::Out(_))
+            && !self.is_own(found)
+        {
+            self.add(found, ReadKind::Metadata);
+        }
+    }
+
     fn note_path(&mut self, path: &str, intent: Intent) {
         self.note_shown_below(path);
         self.note_given(path, intent);
@@ -315,6 +349,7 @@ impl Notes {
             Intent::Execute => self.add_content(path),
             Intent::Open(flags) => self.note_open(path, flags),
             Intent::Alter | Intent::Move => {
+                self.note_parent(path);
                 self.add(path, ReadKind::Link);
                 self.becomes_own(path);
             }
@@ -329,6 +364,9 @@ impl Notes {
         if has(libc::O_PATH) || has(libc::O_TMPFILE) {
             self.add(path, ReadKind::Metadata);
             return;
+        }
+        if has(libc::O_CREAT) {
+            self.note_parent(path);
         }
         let gone = has(libc::O_TRUNC) && flags & libc::O_ACCMODE != libc::O_RDONLY;
         if gone || (flags & libc::O_ACCMODE == libc::O_WRONLY && !has(libc::O_APPEND)) {
@@ -448,12 +486,16 @@ impl Notes {
             self.bytes += path.len();
         }
         let first = note.first(kind, seen);
+        let absent = seen == Seen::Absent && first == seen;
         if self.unsteady.is_none() && is_unsteady(first, seen, self.changes.started_ns()) {
             self.unsteady = Some(path.to_owned());
         }
         // What the action changed before it looked is as it left it.
         if self.changes.touched(path) {
             self.keep_as_it_is(path);
+        }
+        if absent {
+            self.note_file_above(path);
         }
     }
 

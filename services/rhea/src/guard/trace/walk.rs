@@ -185,8 +185,9 @@ impl Walker {
                 let target = target
                     .to_str()
                     .ok_or("a link that is not plain UTF-8 is on the way of a path")?;
+                // The call fails, for as long as these links are there.
                 if steps.links.len() >= MOST_LINKS {
-                    return Ok(Stepped::Nothing);
+                    return Ok(Stepped::Ends);
                 }
                 steps.push(target);
                 steps.links.push(next);

@@ -84,6 +84,7 @@ fn what_the_action_makes_is_its_own() {
     assert_eq!(
         kinds(&mut notes),
         expected(&[
+            ("", ReadKind::Metadata),
             ("made", ReadKind::Link),
             ("new", ReadKind::Metadata),
             ("old", ReadKind::Content),
@@ -249,4 +250,32 @@ fn what_leads_to_what_is_shown_depends_on_its_being_there() {
         kinds(&mut notes),
         expected(&[("/opt/a", ReadKind::Metadata)])
     );
+}
+
+#[test]
+fn what_lets_a_change_or_a_look_fail_is_noted() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = std::fs::canonicalize(directory.path()).unwrap();
+    std::fs::create_dir(root.join("some")).unwrap();
+    std::fs::write(root.join("file"), "1").unwrap();
+    let path = |name: &str| format!("{}/{name}", root.display());
+    let mut notes = notes(&root, true);
+    notes.note(
+        &path("none/x"),
+        Intent::Open(libc::O_WRONLY | libc::O_CREAT),
+    );
+    notes.note(&path("file/x"), Intent::Look);
+    notes.note_emptied(&path("some"));
+    notes.note(&path("some"), Intent::Alter);
+    let kinds = kinds(&mut notes);
+    for one in [
+        ("none", ReadKind::Metadata),
+        ("file", ReadKind::Metadata),
+        ("some", ReadKind::Listing),
+    ] {
+        assert!(
+            kinds.contains(&(one.0.to_owned(), one.1)),
+            "{one:?}: {kinds:?}"
+        );
+    }
 }
