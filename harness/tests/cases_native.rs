@@ -421,8 +421,9 @@ fn compiler_flags_of_the_callers() {
     app.build("CFLAGS unset").builds([]).prints("41");
 }
 
-/// A vendored package tells by metadata where its headers are, in its own package; the script of
-/// another one looks there. Then the first is patched to be one of the checkout.
+/// A vendored package tells by metadata where its headers are, in its own package; another one passes
+/// that on, and the script of a third one looks there. Then the first is patched to be one of the
+/// checkout.
 #[test]
 fn headers_that_a_package_tells_of() {
     let env = Env::new();
@@ -458,6 +459,19 @@ fn headers_that_a_package_tells_of() {
         //- /vendor/header-sys/include/header.h
         one
         //- /vendor/header-sys/src/lib.rs
+        //- /vendor/between-sys/.cargo-checksum.json
+        {checksums}
+        //- /vendor/between-sys/Cargo.toml
+        [package]
+        name = "between-sys"
+        version = "1.0.0"
+        edition = "2024"
+        links = "between"
+        [dependencies]
+        header-sys = "1"
+        //- /vendor/between-sys/build.rs
+        fn main() {{ println!("cargo::metadata=include={{}}", std::env::var("DEP_HEADER_INCLUDE").unwrap()); }}
+        //- /vendor/between-sys/src/lib.rs
         //- /vendor/user/.cargo-checksum.json
         {checksums}
         //- /vendor/user/Cargo.toml
@@ -466,10 +480,10 @@ fn headers_that_a_package_tells_of() {
         version = "1.0.0"
         edition = "2024"
         [dependencies]
-        header-sys = "1"
+        between-sys = "1"
         //- /vendor/user/build.rs
         fn main() {{
-            let include = std::env::var("DEP_HEADER_INCLUDE").unwrap();
+            let include = std::env::var("DEP_BETWEEN_INCLUDE").unwrap();
             let found = std::fs::read_to_string(include + "/header.h").unwrap_or("none".into());
             println!("cargo::rustc-env=FOUND={{}}", found.trim());
         }}
@@ -477,16 +491,17 @@ fn headers_that_a_package_tells_of() {
         pub const FOUND: &str = env!("FOUND");
         "#
     ));
-    let scripts = ["build_script_build", "build_script_build"];
+    let script = "build_script_build";
+    let [between, header, user] = ["between_sys", "header_sys", "user"];
     app.build("first build")
-        .runs_scripts_of(["header-sys", "user"])
-        .builds(["app", "header_sys", "user", scripts[0], scripts[1]])
+        .runs_scripts_of(["between-sys", "header-sys", "user"])
+        .builds(["app", between, header, user, script, script, script])
         .prints("one");
     app.change("another header", |app| {
         app.write("vendor/header-sys/include/header.h", "two");
     })
-    .runs_scripts_of(["header-sys", "user"])
-    .builds(["app", "build_script_build", "header_sys", "user"])
+    .runs_scripts_of(["between-sys", "header-sys", "user"])
+    .builds(["app", between, header, user, script])
     .prints("two");
     app.build("the same").builds([]);
     app.change("one of the checkout", |app| {
@@ -497,13 +512,13 @@ fn headers_that_a_package_tells_of() {
             &format!("{manifest}\n[patch.crates-io]\nheader-sys = {{ path = \"header-sys\" }}\n"),
         );
     })
-    .runs_scripts_of(["header-sys", "user"])
-    .builds(["app", "header_sys", "user", scripts[0]])
+    .runs_scripts_of(["between-sys", "header-sys", "user"])
+    .builds(["app", between, header, user, script])
     .prints("two");
     app.change("its header", |app| {
         app.write("header-sys/include/header.h", "three")
     })
     .runs_scripts_of(["user"])
-    .builds(["app", "user"])
+    .builds(["app", user])
     .prints("three");
 }

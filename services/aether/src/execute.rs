@@ -245,10 +245,9 @@ async fn attempt_until_settled(
             continue;
         }
         let mut set = ran.set.clone();
-        // What it leaves in the checkout is there for whoever finds its result.
+        // What it leaves is there for whoever finds its result.
         if context.unisolated().is_some() {
-            set.reads
-                .extend(ran.trace.iter().flat_map(left_in_checkout));
+            set.reads.extend(ran.trace.iter().flat_map(left_behind));
         }
         // What was given could be read without being named, and what was named once is given
         // whenever it is set: names once learned stay. What vx and cargo set is in the static
@@ -392,12 +391,11 @@ fn learn(
     added
 }
 
-/// What an action that is not isolated changed in the checkout, as it left it. What git keeps for
-/// itself concerns nobody.
-fn left_in_checkout(trace: &Trace) -> impl Iterator<Item = Read> + '_ {
-    let changed = trace.changed.iter().filter(
-        |place| matches!(place, ReadPlace::Checkout(path) if below(path.as_str(), ".git").is_none()),
-    );
+/// What an action that is not isolated changed, as it left it. What git keeps for itself in the
+/// checkout concerns nobody.
+fn left_behind(trace: &Trace) -> impl Iterator<Item = Read> + '_ {
+    let of_git = |place: &ReadPlace| matches!(place, ReadPlace::Checkout(path) if below(path.as_str(), ".git").is_some());
+    let changed = trace.changed.iter().filter(move |place| !of_git(place));
     changed.map(|place| Read {
         place: place.clone(),
         kind: ReadKind::Content,

@@ -214,17 +214,13 @@ fn shown_places(
 }
 
 /// Packages whose sources an action sees: its own, and for a build script's run those the
-/// script was built of, as some of them find their own files again when they run, and those whose
-/// scripts tell it something, which often is where their own headers are.
+/// script was built of, as some of them find their own files again when they run. Then those whose
+/// scripts tell it something, which often is where their own headers are, or a library.
 pub(crate) fn visible_packages(plan: &Plan, unit: usize) -> BTreeSet<usize> {
     let mut packages = BTreeSet::from([plan.units[unit].package]);
     let needs = vx_plan::needs(plan, unit);
-    packages.extend(
-        needs
-            .links_metadata
-            .iter()
-            .map(|&run| plan.units[run].package),
-    );
+    let told = needs.links_metadata.iter().chain(&needs.native_out_dirs);
+    packages.extend(told.map(|&run| plan.units[run].package));
     if let Some(program) = needs.build_script_binary {
         let linked = vx_plan::needs(plan, program).rlib;
         packages.extend(linked.into_iter().map(|unit| plan.units[unit].package));

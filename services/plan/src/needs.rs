@@ -25,8 +25,9 @@ pub struct Needs {
     pub plugin_out_dirs: Vec<usize>,
     /// The compiled build script, for its run.
     pub build_script_binary: Option<usize>,
-    /// Runs whose `metadata` the build script is given as `DEP_*`. What that says can name files
-    /// in their `OUT_DIR`.
+    /// Runs whose `metadata` the build script is given as `DEP_*`, and those that told these
+    /// something in the same way. What that says can name files in their `OUT_DIR`, and is often
+    /// passed on.
     pub links_metadata: Vec<usize>,
 }
 
@@ -46,11 +47,25 @@ fn needs_of_run(plan: &Plan, this: &Unit) -> Needs {
     };
     for dep in &this.deps {
         match plan.units[dep.unit].mode {
-            Mode::RunBuildScript => needs.links_metadata.push(dep.unit),
+            Mode::RunBuildScript => add_run(plan, dep.unit, &mut needs.links_metadata),
             Mode::Compile => needs.build_script_binary = Some(dep.unit),
         }
     }
+    needs.links_metadata.sort_unstable();
     needs
+}
+
+/// Adds a run and all whose metadata came to it.
+fn add_run(plan: &Plan, run: usize, runs: &mut Vec<usize>) {
+    let mut stack = vec![run];
+    while let Some(run) = stack.pop() {
+        if runs.contains(&run) {
+            continue;
+        }
+        runs.push(run);
+        let deps = plan.units[run].deps.iter().map(|dep| dep.unit);
+        stack.extend(deps.filter(|&dep| plan.units[dep].mode == Mode::RunBuildScript));
+    }
 }
 
 fn needs_of_compile(plan: &Plan, this: &Unit) -> Needs {
