@@ -352,3 +352,74 @@ fn a_script_that_says_where_it_is() {
         .builds([])
         .prints(&at);
 }
+
+/// What is short is put into instructions, where no text is to be found.
+#[test]
+fn a_release_program_that_holds_the_checkouts_path() {
+    let env = Env::new();
+    let mut app = env.cases(
+        r#"
+        //- /Cargo.toml
+        [package]
+        name = "app"
+        version = "0.1.0"
+        edition = "2024"
+        //- /src/main.rs
+        fn main() {
+            let here = std::env::current_dir().unwrap();
+            let here = here.to_str().unwrap();
+            let path = std::path::PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+            println!("{} {}", path.display(), here == env!("CARGO_MANIFEST_DIR"));
+        }
+        "#,
+    );
+    let at = app.project().path().display().to_string();
+    app.build("released")
+        .with(&["--release"])
+        .builds(["app", "app"])
+        .prints(&format!("{at} true"));
+    let copy = env.copy(app.project());
+    let there = copy.path().display().to_string();
+    app.at(copy)
+        .build("a copy, released")
+        .with(&["--release"])
+        .builds(["app"])
+        .prints(&format!("{there} true"));
+}
+
+/// A script and a macro that are told of the checkout by its path, in a text.
+#[test]
+fn a_script_that_is_told_of_the_checkout_by_its_path() {
+    let env = Env::new();
+    let mut app = env.cases(
+        r#"
+        //- /Cargo.toml
+        [package]
+        name = "app"
+        version = "0.1.0"
+        edition = "2024"
+        //- /build.rs
+        fn main() {
+            let at = std::fs::read_to_string("at.txt").unwrap();
+            let word = std::fs::read_to_string(at + "/word").unwrap_or("none".into());
+            println!("cargo::rustc-env=WORD={word}");
+        }
+        //- /src/main.rs
+        fn main() { println!("{}", env!("WORD")); }
+        //- /word
+        one
+        "#,
+    );
+    let at = app.project().path().display().to_string();
+    app.project().write("at.txt", &at);
+    app.project().write("word", "one");
+    app.build("told")
+        .runs_scripts_of(["app"])
+        .builds(["app", "build_script_build"])
+        .prints("one");
+    app.change("an edit", |app| app.write("word", "two"))
+        .runs_scripts_of(["app"])
+        .builds(["app"])
+        .prints("two");
+    app.build("the same").builds([]).prints("two");
+}

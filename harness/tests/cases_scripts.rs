@@ -529,3 +529,25 @@ fn declared_variables_that_vx_sets_where_nobody_declares_them() {
         .builds([])
         .prints("de_DE.UTF-8 /one");
 }
+
+#[test]
+fn variables_that_are_only_named_where_others_are_set() {
+    let env = Env::new();
+    let mut app = env.cases(&saying(
+        r#"let mut count = 0;
+            loop {
+                let name = format!("VX_CHAIN_{count}");
+                println!("cargo::rerun-if-env-changed={name}");
+                if std::env::var(name).is_err() { break; }
+                count += 1;
+            }
+            say(&count.to_string());"#,
+    ));
+    let mut step = app.build("a chain of eight");
+    for number in 0..8 {
+        step = step.given(&format!("VX_CHAIN_{number}"), "1");
+    }
+    step.runs_scripts_of(["app"])
+        .builds(["app", "build_script_build"])
+        .prints("8");
+}

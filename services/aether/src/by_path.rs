@@ -1,7 +1,8 @@
 //! What leads somewhere from the checkout's real place alone, and nowhere for an action that finds it
-//! at its fixed one: links that name the checkout by its path, and a `.git` file that names a
-//! repository elsewhere by a relative one.
+//! at its fixed one: links and texts that name the checkout by its path, and a `.git` file that names
+//! a repository elsewhere by a relative one.
 
+use vx_core::places::below;
 use vx_core::readset::{Read, ReadKind, ReadPlace, ReadSet, TakenIn};
 use vx_plan::PackageRoot;
 
@@ -18,8 +19,18 @@ pub(crate) fn looked(context: &BuildContext, unit: usize, set: &ReadSet) -> bool
         && real_places::sees_checkout(context, unit)
         && tokio::task::block_in_place(|| {
             let mut reads = set.reads.iter();
-            reads.any(|read| reads_git_file(context, read) || sight.is_by_path(&read.place))
+            reads.any(|read| {
+                reads_git_file(context, read)
+                    || is_at_real_checkout(context, &read.place)
+                    || sight.is_by_path(&read.place)
+            })
         })
+}
+
+/// Whether it looked where the checkout really is, of which something must have told it.
+fn is_at_real_checkout(context: &BuildContext, place: &ReadPlace) -> bool {
+    let checkout = context.places.checkout.to_str();
+    matches!((place, checkout), (ReadPlace::Host(path), Some(checkout)) if below(path, checkout).is_some())
 }
 
 fn reads_git_file(context: &BuildContext, read: &Read) -> bool {

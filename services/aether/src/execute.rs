@@ -32,9 +32,13 @@ use crate::spec;
 use crate::statcache::{coarse_now_ns, until_after};
 use crate::unseen;
 
-/// How often an execution is repeated because of variables it named, or because files changed
-/// under it, before vx goes on without publishing.
+/// How often an execution is repeated because files changed under it, before vx goes on without
+/// publishing.
 const MAX_ATTEMPTS: usize = 5;
+
+/// How often an action runs again for variables that it names, each time more of them: some are only
+/// named where others are set. After that vx goes on without publishing.
+const MAX_LEARNING: usize = 50;
 
 /// How long one call waits for another home that runs the same action; then it asks again.
 const CLAIM_WAIT: std::time::Duration = std::time::Duration::from_secs(30);
@@ -175,6 +179,7 @@ async fn attempt_until_settled(
     let soft = &context.graph.soft_env[job.unit];
     learn(context, &mut learned, &BTreeSet::new(), &names);
     let mut attempt = 0;
+    let mut learning = 0;
     let mut taken = job
         .taken
         .and(taken_by_programs(context, job.unit, &job.used));
@@ -210,7 +215,10 @@ async fn attempt_until_settled(
             }
             Err(ExecutionEnd::Failed(failure)) => {
                 let named = unseen::named(context.plan.units[job.unit].mode, &failure);
-                if attempt < MAX_ATTEMPTS && learn(context, &mut learned, &prepared.given, &named) {
+                if learning < MAX_LEARNING && learn(context, &mut learned, &prepared.given, &named)
+                {
+                    learning += 1;
+                    attempt -= 1;
                     continue;
                 }
                 if by_path::may_find_more(context, job.unit, taken) {
@@ -232,7 +240,10 @@ async fn attempt_until_settled(
             continue;
         }
         let named: BTreeSet<String> = ran.set.env.iter().cloned().collect();
-        if attempt < MAX_ATTEMPTS && learn(context, &mut learned, &prepared.given, &named) {
+        let more_names = learn(context, &mut learned, &prepared.given, &named);
+        if more_names && learning < MAX_LEARNING {
+            learning += 1;
+            attempt -= 1;
             continue;
         }
         let mut all = taken.and(ran.found);
@@ -310,6 +321,8 @@ async fn attempt_until_settled(
         let never_the_same =
             changed_itself.map(|path| format!("it changes {path}, which it reads, at each run"));
         let incomplete = ran.trace.and_then(|trace| trace.incomplete);
+        let unlearned = more_names
+            .then(|| "it names more variables, one after another, than are followed".to_owned());
         let mut payload = ran.payload;
         payload.taken = taken;
         payload.holds = real_places::holds(context, job.unit, &job.used, taken);
@@ -326,7 +339,8 @@ async fn attempt_until_settled(
             again,
             unstable: BTreeSet::new(),
         };
-        break (finished, set, unsettled.or(never_the_same).or(incomplete));
+        let why = unsettled.or(never_the_same).or(incomplete).or(unlearned);
+        break (finished, set, why);
     };
     if !prerequisites_stand(job).await {
         return Ok(ExecutionEnd::Stale);

@@ -306,7 +306,7 @@ mod tests {
 
     fn root<'a>(cwd: &'a str, inputs: &'a [String]) -> Root<'a> {
         Root {
-            checkout: "/vx/ws",
+            checkout: "/vx/the-checkout-at-its-fixed-place",
             cwd,
             host: Path::new("/nowhere"),
             inputs,
@@ -331,7 +331,10 @@ mod tests {
             ],
             env: vec![("FOO".to_owned(), None)],
         };
-        let set = of_compile(root("/vx/ws/crate", &[]), &dep_info);
+        let set = of_compile(
+            root("/vx/the-checkout-at-its-fixed-place/crate", &[]),
+            &dep_info,
+        );
         let reads = set.reads.iter().map(|read| (read.place.clone(), read.kind));
         assert_eq!(
             reads.collect::<Vec<_>>(),
@@ -373,12 +376,15 @@ mod tests {
             assert_eq!(place_of(path), None, "{path}");
         }
         assert_eq!(place_of("/vx/registry/a/b/c.rs"), None);
-        assert_eq!(place_of("/vx/ws"), Some(checkout("")));
+        assert_eq!(
+            place_of("/vx/the-checkout-at-its-fixed-place"),
+            Some(checkout(""))
+        );
     }
 
     #[test]
     fn modules_have_a_second_place() {
-        let root = root("/vx/ws", &[]);
+        let root = root("/vx/the-checkout-at-its-fixed-place", &[]);
         let dep_info = DepInfo {
             files: ["src/main.rs", "src/a.rs", "src/b/mod.rs", "notes.txt"]
                 .map(str::to_owned)
@@ -400,7 +406,7 @@ mod tests {
         std::os::unix::fs::symlink("../common/src", host.join("a/src")).unwrap();
         let root = Root {
             host: &host,
-            ..root("/vx/ws/a", &[])
+            ..root("/vx/the-checkout-at-its-fixed-place/a", &[])
         };
         let found = |path: &str| place_of(root, path);
         assert_eq!(
@@ -436,10 +442,22 @@ mod tests {
 
     #[test]
     fn inputs_that_lie_in_the_checkout_are_no_part_of_it() {
-        let inputs = ["/vx/ws/.vx".to_owned(), "/home/me/p-1.0.0".to_owned()];
+        let inputs = [
+            "/vx/the-checkout-at-its-fixed-place/.vx".to_owned(),
+            "/home/me/p-1.0.0".to_owned(),
+        ];
         let root = root("/", &inputs);
-        assert_eq!(place_of(root, "/vx/ws/.vx/build/x/out/a.rs"), None);
+        assert_eq!(
+            place_of(
+                root,
+                "/vx/the-checkout-at-its-fixed-place/.vx/build/x/out/a.rs"
+            ),
+            None
+        );
         assert_eq!(place_of(root, "/home/me/p-1.0.0/src/lib.rs"), None);
-        assert_eq!(place_of(root, "/vx/ws/.vxx"), Some(checkout(".vxx")));
+        assert_eq!(
+            place_of(root, "/vx/the-checkout-at-its-fixed-place/.vxx"),
+            Some(checkout(".vxx"))
+        );
     }
 }

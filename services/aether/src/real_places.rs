@@ -234,7 +234,10 @@ pub(crate) fn markers(
             checkout: true,
             ..none
         };
-        markers.push((taken, marker(places::CHECKOUT, MarkerScope::Everything)));
+        markers.push((
+            taken,
+            marker(places::CHECKOUT_MARK, MarkerScope::Everything),
+        ));
     }
     if plan.units[unit].mode != Mode::Compile || !context.graph.leaves[unit] {
         return markers;

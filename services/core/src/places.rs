@@ -12,7 +12,14 @@ pub const TOOLCHAIN: &str = "/vx/toolchain";
 
 /// The checkout: the git top level, or the common ancestor of the workspace and its path
 /// packages.
-pub const CHECKOUT: &str = "/vx/ws";
+///
+/// Longer than what a compiler puts into instructions: a program that holds it has to hold it as
+/// text, where it is found.
+pub const CHECKOUT: &str = "/vx/the-checkout-at-its-fixed-place";
+
+/// What is looked for in outputs that may hold [`CHECKOUT`]: as much as a compiler puts into one
+/// vector, for what is compared with it piece by piece.
+pub const CHECKOUT_MARK: &str = "/vx/the-checkout";
 
 /// Unpacked packages of registries, git repositories and directory sources, each at
 /// `<PACKAGES>/<16 hex digits of its source>/<name>-<version>`; read-only.

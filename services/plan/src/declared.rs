@@ -168,7 +168,12 @@ mod tests {
         assert_eq!(of(&[], &["/opt/x/../y"]).unwrap().paths, ["/opt/y"]);
         assert!(of(&[], &["data", "../other"]).unwrap().paths.is_empty());
         assert!(of(&[], &["../../outside"]).is_err());
-        for taken in ["/", "/proc", "/vx/ws", "/dev/shm"] {
+        for taken in [
+            "/",
+            "/proc",
+            "/vx/the-checkout-at-its-fixed-place",
+            "/dev/shm",
+        ] {
             assert!(of(&[], &[taken]).is_err(), "{taken}");
         }
     }

@@ -68,11 +68,16 @@ mod tests {
     fn what_moves_is_named_where_it_really_is_and_remapped_as_before() {
         let out_dir = "/vx/target/debug/build/a-1/out";
         let invocation = Invocation {
-            argv: ["rustc", "/vx/ws/src/lib.rs", "-L", out_dir]
-                .map(str::to_owned)
-                .into_iter()
-                .chain([of_out_dir(out_dir)])
-                .collect(),
+            argv: [
+                "rustc",
+                "/vx/the-checkout-at-its-fixed-place/src/lib.rs",
+                "-L",
+                out_dir,
+            ]
+            .map(str::to_owned)
+            .into_iter()
+            .chain([of_out_dir(out_dir)])
+            .collect(),
             env: BTreeMap::from([
                 ("OUT_DIR".to_owned(), out_dir.to_owned()),
                 (
@@ -80,7 +85,7 @@ mod tests {
                     "/vx/target/debug/build/b-1/out".to_owned(),
                 ),
             ]),
-            cwd: "/vx/ws".to_owned(),
+            cwd: "/vx/the-checkout-at-its-fixed-place".to_owned(),
         };
         let real = "/home/me/ws/.vx/build/x/debug/build/a-1/out";
         let moved = [

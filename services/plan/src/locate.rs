@@ -20,7 +20,7 @@ pub struct Workspace {
     pub manifest: PathBuf,
     /// The workspace root's directory.
     pub root: PathBuf,
-    /// What actions see as `/vx/ws`.
+    /// What actions see as `/vx/the-checkout-at-its-fixed-place`.
     pub checkout: PathBuf,
     /// Cargo's home.
     pub cargo_home: PathBuf,

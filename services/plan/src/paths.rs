@@ -225,12 +225,19 @@ mod tests {
 
     #[test]
     fn whole_directories_are_replaced() {
-        let replace = |text: &str| replace_path(text, "/a/b", "/vx/ws");
+        let replace =
+            |text: &str| replace_path(text, "/a/b", "/vx/the-checkout-at-its-fixed-place");
         assert_eq!(
             replace("-Clink-arg=-T/a/b/link.x"),
-            "-Clink-arg=-T/vx/ws/link.x"
+            "-Clink-arg=-T/vx/the-checkout-at-its-fixed-place/link.x"
         );
-        assert_eq!(replace("link-arg=/a/b/link.x"), "link-arg=/vx/ws/link.x");
-        assert_eq!(replace("/a/b:/a/bc:/x/a/b"), "/vx/ws:/a/bc:/x/a/b");
+        assert_eq!(
+            replace("link-arg=/a/b/link.x"),
+            "link-arg=/vx/the-checkout-at-its-fixed-place/link.x"
+        );
+        assert_eq!(
+            replace("/a/b:/a/bc:/x/a/b"),
+            "/vx/the-checkout-at-its-fixed-place:/a/bc:/x/a/b"
+        );
     }
 }

@@ -161,7 +161,10 @@ fn wrappers() {
     }
     let compiler = try_plan(&request).unwrap().compiler;
     let wrapper = compiler.workspace_wrapper.as_deref();
-    assert_eq!(wrapper, Some("/vx/ws/tools/wrapper"));
+    assert_eq!(
+        wrapper,
+        Some("/vx/the-checkout-at-its-fixed-place/tools/wrapper")
+    );
     assert_eq!((compiler.wrapper, compiler.rustc), (None, None));
 }
 

@@ -196,7 +196,10 @@ fn configuration_in_the_stead_of_a_build_script() {
     make_executable(&root.join("tools/linker"));
     let planned = compare_with_cargo(dir.path(), &root, Selection::default(), None);
     let linker = planned.plan.platforms[0].linker.as_deref();
-    assert_eq!(linker, Some("/vx/ws/tools/linker"));
+    assert_eq!(
+        linker,
+        Some("/vx/the-checkout-at-its-fixed-place/tools/linker")
+    );
     let softens = |planned: &vx_plan::Plan| {
         let links = |unit: &vx_plan::Unit| unit.links() && unit.target.is_executable();
         let unit = planned.units.iter().position(links).unwrap();

@@ -273,7 +273,7 @@ mod tests {
     fn refuses_places_that_are_taken_or_outside() {
         for at in [
             "/etc/passwd",
-            "/vx/ws/src/lib.rs",
+            "/vx/the-checkout-at-its-fixed-place/src/lib.rs",
             "/vx/toolchain/bin/rustc",
             "/vx/../etc/x",
             "/vx/file",
@@ -319,7 +319,13 @@ mod tests {
     #[test]
     fn refuses_places_of_the_host_that_are_the_roots_own() {
         for place in [
-            "/vx/ws", "/proc/1", "/dev/shm", "/", "/home", "a/b", "/a/../b",
+            "/vx/the-checkout-at-its-fixed-place",
+            "/proc/1",
+            "/dev/shm",
+            "/",
+            "/home",
+            "a/b",
+            "/a/../b",
         ] {
             let mut action = action();
             action.real_places = vec![place.to_owned()];

@@ -273,6 +273,9 @@ impl Attempt<'_> {
         let everything = self.action.watch == Watch::Everything;
         Some(Scope {
             checkout: checkout.map(|checkout| checkout.at.clone()),
+            elsewhere: checkout
+                .filter(|checkout| checkout.at != checkout.host)
+                .map(|checkout| checkout.host.clone()),
             toolchain: everything.then(|| places::TOOLCHAIN.to_owned()),
             writes: if layered {
                 Writes::ToLayer

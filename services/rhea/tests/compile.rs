@@ -21,7 +21,7 @@ const RUSTC: &[&str] = &[
     "--error-format=json",
     "--json=diagnostic-rendered-ansi,artifacts",
     "--out-dir=/vx/out",
-    "--remap-path-prefix=/vx/ws=.",
+    "--remap-path-prefix=/vx/the-checkout-at-its-fixed-place=.",
 ];
 
 fn rustc(bench: &Bench, arguments: &[&str]) -> ActionSpec {
@@ -31,7 +31,7 @@ fn rustc(bench: &Bench, arguments: &[&str]) -> ActionSpec {
         .chain(arguments)
         .map(ToString::to_string)
         .collect();
-    action.cwd = "/vx/ws".to_owned();
+    action.cwd = "/vx/the-checkout-at-its-fixed-place".to_owned();
     action.checkout = bench.mount(CheckoutMode::ReadOnly);
     action.collect = vec![collect_files("/vx/out")];
     action.messages = MessageFormat::RustcJson;
@@ -42,7 +42,7 @@ fn rustc(bench: &Bench, arguments: &[&str]) -> ActionSpec {
 /// What tells that the checkout's place was taken in.
 fn checkout() -> Marker {
     Marker {
-        text: "/vx/ws".to_owned(),
+        text: "/vx/the-checkout-at-its-fixed-place".to_owned(),
         within: MarkerScope::Everything,
         bitcode: false,
     }
@@ -199,13 +199,16 @@ async fn outputs_that_took_in_the_checkouts_place_are_named() {
             "lib.rs",
         ],
     );
-    action
-        .env
-        .push(("CARGO_MANIFEST_DIR".to_owned(), "/vx/ws".to_owned()));
+    action.env.push((
+        "CARGO_MANIFEST_DIR".to_owned(),
+        "/vx/the-checkout-at-its-fixed-place".to_owned(),
+    ));
     let outcome = bench.run(action).await.succeeded();
     assert_eq!(outcome.marked(0), ["liba.rlib", "liba.rmeta"]);
 
-    let mut action = shell("echo cargo:rustc-env=X=/vx/ws/x; echo /vx/ws >&2");
+    let mut action = shell(
+        "echo cargo:rustc-env=X=/vx/the-checkout-at-its-fixed-place/x; echo /vx/the-checkout-at-its-fixed-place >&2",
+    );
     let other = Marker {
         text: "cargo:".to_owned(),
         within: MarkerScope::Compiled,

@@ -20,7 +20,7 @@ use vx_core::{ActionSpec, CheckoutMode, CheckoutMount, Executor};
 
 /// Starts a grandchild that left its session and its parents, tells through the FIFO that it
 /// is up, and waits for ever.
-const DAEMON: &str = "exec 3> /vx/ws/fifo; \
+const DAEMON: &str = "exec 3> /vx/the-checkout-at-its-fixed-place/fifo; \
      setsid sh -c 'setsid sh -c \"trap \\\"\\\" TERM HUP INT; echo up >&3; \
          while :; do sleep 1000; done\" & ' & \
      wait; while :; do sleep 1000; done";
@@ -93,7 +93,7 @@ async fn an_action_whose_observer_is_lost_ends() {
     };
     let store = Arc::new(Handed(Arc::clone(&bench.store)));
     let rhea = Arc::clone(&bench.rhea);
-    let script = "exec 3> /vx/ws/fifo; echo up >&3; echo to the observer; exec sleep 1000";
+    let script = "exec 3> /vx/the-checkout-at-its-fixed-place/fifo; echo up >&3; echo to the observer; exec sleep 1000";
     let action = action(bench.checkout.path(), script);
     let running =
         tokio::spawn(async move { rhea.execute(action, store, Arc::new(observer)).await });
@@ -107,7 +107,7 @@ async fn what_a_program_leaves_running_ends_with_it() {
     let bench = Bench::new().await;
     let fifo = bench.checkout.path().join("fifo");
     make_fifo(&fifo);
-    let script = "exec 3> /vx/ws/fifo; echo up >&3; (setsid sleep 1000 &) ; exit 0";
+    let script = "exec 3> /vx/the-checkout-at-its-fixed-place/fifo; echo up >&3; (setsid sleep 1000 &) ; exit 0";
     let rhea = Arc::clone(&bench.rhea);
     let action = action(bench.checkout.path(), script);
     let store = Arc::new(Handed(Arc::clone(&bench.store)));

@@ -132,7 +132,10 @@ async fn the_guard_is_out_of_reach() {
                 continue;
             }
             let mut action = watched("", watch);
-            action.argv = vec!["/vx/ws/probe".to_owned(), index.to_string()];
+            action.argv = vec![
+                "/vx/the-checkout-at-its-fixed-place/probe".to_owned(),
+                index.to_string(),
+            ];
             action.cwd = vx_core::places::CHECKOUT.to_owned();
             action.checkout = bench.mount(CheckoutMode::ReadOnly);
             let outcome = bench.run(action).await;
@@ -215,7 +218,10 @@ async fn mounts_do_not_tell_where_they_come_from() {
     action.checkout = bench.mount(CheckoutMode::ReadOnly);
     action.collect = vec![collect_tree("/vx/target", "tree")];
     let text = bench.run(action).await.succeeded().text("stdout");
-    assert!(text.contains(" /vx/ws "), "{text}");
+    assert!(
+        text.contains(" /vx/the-checkout-at-its-fixed-place "),
+        "{text}"
+    );
     for hidden in [bench.directory(), bench.checkout.path().to_owned()] {
         // A file system's own root may be above.
         let name = hidden.to_str().unwrap();

@@ -69,10 +69,10 @@ async fn only_what_is_declared_is_there() {
 async fn nothing_can_be_written_but_temporary_files() {
     let bench = Bench::new().await;
     bench.write("file", "as it was");
-    let script = "for place in / /vx /vx/home /vx/ws /vx/toolchain /usr /etc; do \
+    let script = "for place in / /vx /vx/home /vx/the-checkout-at-its-fixed-place /vx/toolchain /usr /etc; do \
                     if touch $place/new 2>/dev/null; then echo wrote $place; exit 1; fi; \
                   done; \
-                  if echo x >> /vx/ws/file; then exit 1; fi; \
+                  if echo x >> /vx/the-checkout-at-its-fixed-place/file; then exit 1; fi; \
                   touch /tmp/new /dev/shm/new; echo ok > /dev/null";
     bench.shell(script).await.succeeded();
 }
@@ -136,7 +136,7 @@ async fn hidden_directories_are_found_empty() {
             "test -z \"$(ls -A .vx)\"; test -z \"$(ls -A target)\"; test ! -e absent; \
              cat src/lib.rs",
         );
-        action.cwd = "/vx/ws".to_owned();
+        action.cwd = "/vx/the-checkout-at-its-fixed-place".to_owned();
         let mut checkout = bench.mount(mode).unwrap();
         checkout.hidden = vec![
             hide(".vx"),
@@ -154,7 +154,9 @@ async fn the_executors_own_directory_is_hidden_in_a_checkout_that_holds_it() {
     let mut bench = Bench::new().await;
     let inner = bench.checkout.path().join("home/rhea");
     let rhea = support::start(&inner).await;
-    let mut action = shell("test -z \"$(ls -A /vx/ws/home/rhea)\"; ls /vx/ws/home");
+    let mut action = shell(
+        "test -z \"$(ls -A /vx/the-checkout-at-its-fixed-place/home/rhea)\"; ls /vx/the-checkout-at-its-fixed-place/home",
+    );
     action.checkout = bench.mount(CheckoutMode::ReadOnly);
     bench.rhea = rhea.into();
     assert_eq!(bench.run(action).await.succeeded().text("stdout"), "rhea\n");

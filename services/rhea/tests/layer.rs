@@ -23,7 +23,7 @@ async fn a_build_script_writes_its_directory_and_a_layer_of_its_own() {
         "cd {OUT}; echo generated > bindings.rs; mkdir -p include/empty; \
          ln -s bindings.rs alias.rs; ln -s {OUT}/include absolute; \
          echo '#!/bin/sh' > tool; chmod +x tool; \
-         cd /vx/ws; echo new > src/lib.rs; echo made > src/made.rs; rm -r target/* || true; \
+         cd /vx/the-checkout-at-its-fixed-place; echo new > src/lib.rs; echo made > src/made.rs; rm -r target/* || true; \
          mv src source; cat source/lib.rs source/made.rs; echo cargo::rerun-if-changed=src"
     );
     let mut action = shell(&script);
@@ -116,7 +116,7 @@ async fn git_knows_the_revision_inside_a_layer() {
     let revision = git(&["rev-parse", "HEAD"]);
     for mode in [CheckoutMode::PrivateLayer, CheckoutMode::ReadOnly] {
         let mut action = shell("git rev-parse HEAD");
-        action.cwd = "/vx/ws/crates/a".to_owned();
+        action.cwd = "/vx/the-checkout-at-its-fixed-place/crates/a".to_owned();
         action.checkout = bench.mount(mode);
         assert_eq!(bench.run(action).await.succeeded().text("stdout"), revision);
     }
@@ -131,7 +131,9 @@ async fn odd_names_are_no_options_to_the_layer() {
         .tempdir_in(outer.path())
         .unwrap();
     bench.write("file", "seen");
-    let mut action = shell("cat /vx/ws/file; echo new > /vx/ws/file");
+    let mut action = shell(
+        "cat /vx/the-checkout-at-its-fixed-place/file; echo new > /vx/the-checkout-at-its-fixed-place/file",
+    );
     action.checkout = bench.mount(CheckoutMode::PrivateLayer);
     assert_eq!(bench.run(action).await.succeeded().text("stdout"), "seen");
 }
@@ -142,7 +144,8 @@ async fn a_checkout_can_be_where_it_really_is() {
     bench.write("src/lib.rs", "seen");
     let host = bench.checkout.path().to_str().unwrap().to_owned();
     for mode in [CheckoutMode::ReadOnly, CheckoutMode::PrivateLayer] {
-        let mut action = shell("pwd; cat src/lib.rs; test ! -e /vx/ws; ls -A ..");
+        let mut action =
+            shell("pwd; cat src/lib.rs; test ! -e /vx/the-checkout-at-its-fixed-place; ls -A ..");
         action.cwd.clone_from(&host);
         let mut checkout = bench.mount(mode).unwrap();
         checkout.at.clone_from(&host);

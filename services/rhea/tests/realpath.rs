@@ -38,7 +38,7 @@ const PATHS: &[&str] = &[
     "/proc/self/cwd/d/x",
     "/dev/fd",
     "/vx",
-    "/vx/ws/../toolchain/lib",
+    "/vx/the-checkout-at-its-fixed-place/../toolchain/lib",
     "/tmp",
     "/etc/passwd",
     "",
@@ -70,7 +70,7 @@ async fn real_paths_are_what_the_c_library_says() {
     let mut said = Vec::new();
     for watch in [Watch::Nothing, Watch::Everything] {
         let mut action = shell("");
-        action.argv = vec!["/vx/ws/probe".to_owned()];
+        action.argv = vec!["/vx/the-checkout-at-its-fixed-place/probe".to_owned()];
         action
             .argv
             .extend(PATHS.iter().map(|&path| path.to_owned()));

@@ -72,7 +72,9 @@ impl Daemon {
 fn waiting(checkout: &Path) -> (ActionSpec, PathBuf) {
     let fifo = checkout.join("fifo");
     make_fifo(&fifo);
-    let mut action = shell("exec 3> /vx/ws/fifo; echo up >&3; while :; do sleep 1000; done");
+    let mut action = shell(
+        "exec 3> /vx/the-checkout-at-its-fixed-place/fifo; echo up >&3; while :; do sleep 1000; done",
+    );
     action.checkout = Some(CheckoutMount {
         at: vx_core::places::CHECKOUT.to_owned(),
         host: checkout.to_str().unwrap().to_owned(),

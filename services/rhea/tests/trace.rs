@@ -21,7 +21,7 @@ type Way = (
 const WAYS: &[Way] = &[
     (
         "open",
-        "return opened(open(\"/vx/ws/a\", O_RDONLY));",
+        "return opened(open(\"/vx/the-checkout-at-its-fixed-place/a\", O_RDONLY));",
         &[(ReadKind::Content, "a")],
     ),
     (
@@ -121,7 +121,7 @@ const WAYS: &[Way] = &[
     ),
     (
         "realpath",
-        "char *real = realpath(\"d/../link\", 0); return !real || strcmp(real, \"/vx/ws/a\");",
+        "char *real = realpath(\"d/../link\", 0); return !real || strcmp(real, \"/vx/the-checkout-at-its-fixed-place/a\");",
         &[
             (ReadKind::Link, "d"),
             (ReadKind::Link, "link"),
@@ -170,7 +170,7 @@ const WAYS: &[Way] = &[
     ),
     (
         "open by /proc/self/root",
-        "return opened(open(\"/proc/self/root/vx/ws/a\", O_RDONLY));",
+        "return opened(open(\"/proc/self/root/vx/the-checkout-at-its-fixed-place/a\", O_RDONLY));",
         &[(ReadKind::Content, "a")],
     ),
     (
@@ -210,7 +210,7 @@ const WAYS: &[Way] = &[
     ),
     (
         "a link of its own",
-        "symlink(\"/vx/ws\", \"/tmp/way\"); return opened(open(\"/tmp/way/a\", O_RDONLY));",
+        "symlink(\"/vx/the-checkout-at-its-fixed-place\", \"/tmp/way\"); return opened(open(\"/tmp/way/a\", O_RDONLY));",
         &[(ReadKind::Content, "a")],
     ),
     (
@@ -270,7 +270,7 @@ const WAYS: &[Way] = &[
     ),
     (
         "the root's descriptor",
-        "char path[64]; snprintf(path, 64, \"/proc/self/fd/%d/vx/ws/a\", open(\"/\", O_PATH)); return opened(open(path, O_RDONLY));",
+        "char path[64]; snprintf(path, 64, \"/proc/self/fd/%d/vx/the-checkout-at-its-fixed-place/a\", open(\"/\", O_PATH)); return opened(open(path, O_RDONLY));",
         &[(ReadKind::Content, "a")],
     ),
     (
@@ -330,22 +330,22 @@ const WAYS: &[Way] = &[
     ),
     (
         "a script that is changed between two runs",
-        "for (int i = 0; i < 2; i++) { int out = open(\"/tmp/s\", O_WRONLY | O_CREAT | O_TRUNC, 0755); const char *text = i ? \"#!/vx/ws/tool\\n\" : \"#!/bin/sh\\n\"; write(out, text, strlen(text)); close(out); int pid = fork(); if (!pid) { execl(\"/tmp/s\", \"s\", 0); _exit(9); } if (ended(pid)) return 1; } return 0;",
+        "for (int i = 0; i < 2; i++) { int out = open(\"/tmp/s\", O_WRONLY | O_CREAT | O_TRUNC, 0755); const char *text = i ? \"#!/vx/the-checkout-at-its-fixed-place/tool\\n\" : \"#!/bin/sh\\n\"; write(out, text, strlen(text)); close(out); int pid = fork(); if (!pid) { execl(\"/tmp/s\", \"s\", 0); _exit(9); } if (ended(pid)) return 1; } return 0;",
         &[(ReadKind::Content, "tool")],
     ),
     (
         "an interpreter through a link of its own",
-        "symlink(\"/vx/ws\", \"/tmp/way\"); int out = open(\"/tmp/s\", O_WRONLY | O_CREAT, 0755); write(out, \"#!/tmp/way/tool\\n\", 16); close(out); int pid = fork(); if (!pid) { execl(\"/tmp/s\", \"s\", 0); _exit(9); } return ended(pid);",
+        "symlink(\"/vx/the-checkout-at-its-fixed-place\", \"/tmp/way\"); int out = open(\"/tmp/s\", O_WRONLY | O_CREAT, 0755); write(out, \"#!/tmp/way/tool\\n\", 16); close(out); int pid = fork(); if (!pid) { execl(\"/tmp/s\", \"s\", 0); _exit(9); } return ended(pid);",
         &[(ReadKind::Content, "tool")],
     ),
     (
         "an interpreter whose line goes on strangely",
-        "int out = open(\"/tmp/s\", O_WRONLY | O_CREAT, 0755); write(out, \"#! \\t/vx/ws/tool \\xff\\n\", 18); close(out); int pid = fork(); if (!pid) { execl(\"/tmp/s\", \"s\", 0); _exit(9); } return ended(pid);",
+        "int out = open(\"/tmp/s\", O_WRONLY | O_CREAT, 0755); write(out, \"#! \\t/vx/the-checkout-at-its-fixed-place/tool \\xff\\n\", 18); close(out); int pid = fork(); if (!pid) { execl(\"/tmp/s\", \"s\", 0); _exit(9); } return ended(pid);",
         &[(ReadKind::Content, "tool")],
     ),
     (
         "a chain of scripts",
-        "char last[32] = \"/vx/ws/tool\"; for (int i = 0; i < 4; i++) { char path[32], text[64]; sprintf(path, \"/tmp/s%d\", i); int out = open(path, O_WRONLY | O_CREAT, 0755); write(out, text, sprintf(text, \"#!%s\\n\", last)); close(out); strcpy(last, path); } int pid = fork(); if (!pid) { execl(last, \"s\", 0); _exit(9); } return ended(pid);",
+        "char last[32] = \"/vx/the-checkout-at-its-fixed-place/tool\"; for (int i = 0; i < 4; i++) { char path[32], text[64]; sprintf(path, \"/tmp/s%d\", i); int out = open(path, O_WRONLY | O_CREAT, 0755); write(out, text, sprintf(text, \"#!%s\\n\", last)); close(out); strcpy(last, path); } int pid = fork(); if (!pid) { execl(last, \"s\", 0); _exit(9); } return ended(pid);",
         &[(ReadKind::Content, "tool")],
     ),
     (
@@ -387,7 +387,10 @@ async fn traced(bench: &Bench, way: usize) -> Trace {
 
 async fn of_probe(bench: &Bench, way: usize, name: &str, mode: CheckoutMode) -> Trace {
     let mut action = shell("");
-    action.argv = vec!["/vx/ws/probe".to_owned(), way.to_string()];
+    action.argv = vec![
+        "/vx/the-checkout-at-its-fixed-place/probe".to_owned(),
+        way.to_string(),
+    ];
     action.cwd = vx_core::places::CHECKOUT.to_owned();
     action.checkout = bench.mount(mode);
     action.watch = Watch::Everything;
@@ -445,11 +448,11 @@ const UNKNOWN: &[(&str, &str)] = &[
     ),
     (
         "a file that has no name any more",
-        "int file = open(\"/vx/ws/gone\", O_RDWR | O_CREAT, 0600); unlink(\"/vx/ws/gone\"); char path[64]; snprintf(path, 64, \"/proc/self/fd/%d\", file); return opened(open(path, O_RDONLY));",
+        "int file = open(\"/vx/the-checkout-at-its-fixed-place/gone\", O_RDWR | O_CREAT, 0600); unlink(\"/vx/the-checkout-at-its-fixed-place/gone\"); char path[64]; snprintf(path, 64, \"/proc/self/fd/%d\", file); return opened(open(path, O_RDONLY));",
     ),
     (
         "a script that can't be read",
-        "int out = open(\"/tmp/s\", O_WRONLY | O_CREAT, 0111); write(out, \"#!/vx/ws/tool\\n\", 14); close(out); int pid = fork(); if (!pid) { execl(\"/tmp/s\", \"s\", 0); _exit(9); } ended(pid); return 0;",
+        "int out = open(\"/tmp/s\", O_WRONLY | O_CREAT, 0111); write(out, \"#!/vx/the-checkout-at-its-fixed-place/tool\\n\", 14); close(out); int pid = fork(); if (!pid) { execl(\"/tmp/s\", \"s\", 0); _exit(9); } ended(pid); return 0;",
     ),
     (
         "a program of another kind",

@@ -96,7 +96,7 @@ fn package(one: &Crate) -> Package {
         root: PackageRoot::Checkout {
             dir: one.name.to_owned(),
         },
-        dir: format!("/vx/ws/{}", one.name),
+        dir: format!("/vx/the-checkout-at-its-fixed-place/{}", one.name),
         is_local: true,
         is_member: true,
         is_primary: true,

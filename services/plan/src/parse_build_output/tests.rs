@@ -13,7 +13,7 @@ fn package(rust_version: Option<&str>) -> Package {
         version: "1.0.0".to_owned(),
         id: "p".to_owned(),
         root: PackageRoot::Checkout { dir: String::new() },
-        dir: "/vx/ws".to_owned(),
+        dir: "/vx/the-checkout-at-its-fixed-place".to_owned(),
         is_local: true,
         is_member: true,
         is_primary: true,

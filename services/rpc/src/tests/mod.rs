@@ -193,7 +193,7 @@ fn action() -> ActionSpec {
         label: "test".to_owned(),
         argv: Vec::new(),
         env: Vec::new(),
-        cwd: "/vx/ws".to_owned(),
+        cwd: "/vx/the-checkout-at-its-fixed-place".to_owned(),
         toolchain: String::new(),
         checkout: None,
         packages: Vec::new(),

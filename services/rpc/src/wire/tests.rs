@@ -69,10 +69,10 @@ fn actions() {
             ("B".to_owned(), "2".to_owned()),
             ("A".to_owned(), String::new()),
         ],
-        cwd: "/vx/ws".to_owned(),
+        cwd: "/vx/the-checkout-at-its-fixed-place".to_owned(),
         toolchain: "/home/me/.rustup".to_owned(),
         checkout: Some(CheckoutMount {
-            at: "/vx/ws".to_owned(),
+            at: "/vx/the-checkout-at-its-fixed-place".to_owned(),
             host: "/home/me/rg".to_owned(),
             hidden: vec![path("target"), path("a/.vx")],
             mode: CheckoutMode::PrivateLayer,
@@ -115,7 +115,7 @@ fn actions() {
         messages: MessageFormat::RustcJson,
         markers: vec![
             Marker {
-                text: "/vx/ws".to_owned(),
+                text: "/vx/the-checkout-at-its-fixed-place".to_owned(),
                 within: MarkerScope::Everything,
                 bitcode: false,
             },
@@ -138,7 +138,7 @@ fn actions() {
     };
     let read_only = ActionSpec {
         checkout: Some(CheckoutMount {
-            at: "/vx/ws".to_owned(),
+            at: "/vx/the-checkout-at-its-fixed-place".to_owned(),
             host: String::new(),
             hidden: Vec::new(),
             mode: CheckoutMode::ReadOnly,
