@@ -179,8 +179,8 @@ fn a_change_that_failed_makes_nothing_its_own() {
     let root = std::fs::canonicalize(directory.path()).unwrap();
     let path = |name: &str| format!("{}/{name}", root.display());
     std::fs::create_dir(root.join("real")).unwrap();
-    std::fs::write(root.join("real/a"), "1").unwrap();
     std::os::unix::fs::symlink("real", root.join("link")).unwrap();
+    std::fs::write(root.join("real/a"), "1").unwrap();
     until_after(&path("real/a"));
     let mut notes = notes(&root, true);
     notes.note(&path("link"), Intent::Open(libc::O_WRONLY));
