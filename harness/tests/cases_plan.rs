@@ -420,9 +420,10 @@ fn a_link_that_turns_while_planning() {
     tools.write_program("tool", &turn);
     let path = tools.join("tool").display().to_string();
     app.project().write("turn", "");
+    // The wrapper looks where the checkout really is, so its action runs once more with that there.
     app.build("the link turns")
         .given("RUSTC_WRAPPER", &path)
-        .builds(["app"])
+        .builds(["app", "app"])
         .prints("other");
     app.build("once more")
         .given("RUSTC_WRAPPER", &path)
