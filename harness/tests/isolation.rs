@@ -99,8 +99,8 @@ fn nothing_outside_is_in_reach() {
         home,
         env.vx_home(),
         env.vx_home().join("cass.sock"),
+        // Not its own checkout's path: an action that looks there is given that.
         other.path().to_owned(),
-        project.path().to_owned(),
         Path::new("/root").to_owned(),
         Path::new("/etc/shadow").to_owned(),
         Path::new("/var").to_owned(),

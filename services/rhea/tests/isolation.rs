@@ -43,7 +43,7 @@ async fn only_what_is_declared_is_there() {
         "vx",
         "etc",
         "null",
-        "ws",
+        "the-checkout-at-its-fixed-place",
         "toolchain",
     ] {
         assert!(has(place), "{place}: {text}");
