@@ -340,12 +340,12 @@ const WAYS: &[Way] = &[
     ),
     (
         "an interpreter whose line goes on strangely",
-        "int out = open(\"/tmp/s\", O_WRONLY | O_CREAT, 0755); write(out, \"#! \\t/vx/the-checkout-at-its-fixed-place/tool \\xff\\n\", 18); close(out); int pid = fork(); if (!pid) { execl(\"/tmp/s\", \"s\", 0); _exit(9); } return ended(pid);",
+        "int out = open(\"/tmp/s\", O_WRONLY | O_CREAT, 0755); write(out, \"#! \\t/vx/the-checkout-at-its-fixed-place/tool \\xff\\n\", 47); close(out); int pid = fork(); if (!pid) { execl(\"/tmp/s\", \"s\", 0); _exit(9); } return ended(pid);",
         &[(ReadKind::Content, "tool")],
     ),
     (
         "a chain of scripts",
-        "char last[32] = \"/vx/the-checkout-at-its-fixed-place/tool\"; for (int i = 0; i < 4; i++) { char path[32], text[64]; sprintf(path, \"/tmp/s%d\", i); int out = open(path, O_WRONLY | O_CREAT, 0755); write(out, text, sprintf(text, \"#!%s\\n\", last)); close(out); strcpy(last, path); } int pid = fork(); if (!pid) { execl(last, \"s\", 0); _exit(9); } return ended(pid);",
+        "char last[64] = \"/vx/the-checkout-at-its-fixed-place/tool\"; for (int i = 0; i < 4; i++) { char path[64], text[96]; sprintf(path, \"/tmp/s%d\", i); int out = open(path, O_WRONLY | O_CREAT, 0755); write(out, text, sprintf(text, \"#!%s\\n\", last)); close(out); strcpy(last, path); } int pid = fork(); if (!pid) { execl(last, \"s\", 0); _exit(9); } return ended(pid);",
         &[(ReadKind::Content, "tool")],
     ),
     (
