@@ -452,7 +452,7 @@ const UNKNOWN: &[(&str, &str)] = &[
     ),
     (
         "a script that can't be read",
-        "int out = open(\"/tmp/s\", O_WRONLY | O_CREAT, 0111); write(out, \"#!/vx/the-checkout-at-its-fixed-place/tool\\n\", 14); close(out); int pid = fork(); if (!pid) { execl(\"/tmp/s\", \"s\", 0); _exit(9); } ended(pid); return 0;",
+        "int out = open(\"/tmp/s\", O_WRONLY | O_CREAT, 0111); write(out, \"#!/vx/the-checkout-at-its-fixed-place/tool\\n\", 43); close(out); int pid = fork(); if (!pid) { execl(\"/tmp/s\", \"s\", 0); _exit(9); } ended(pid); return 0;",
     ),
     (
         "a program of another kind",
