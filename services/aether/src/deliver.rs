@@ -192,9 +192,7 @@ fn put_in_place(
     for tree in trees {
         let first = index;
         index += tree.files().count();
-        context.in_turn(&tree.path, || {
-            tree.put_in_place(staging, first, umask).map(drop)
-        })?;
+        context.in_turn(&tree.path, || tree.put_in_place(staging, first, umask))?;
     }
     for (index, file) in (index..).zip(files) {
         context.in_turn(&file.path, || {

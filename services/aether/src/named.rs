@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use vx_core::places;
 use vx_plan::{Plan, Workspace};
 
+use crate::sight::real;
+
 /// What no action sees because a variable has its path: programs that hold a path rarely mean all
 /// that is there, and some of it is nobody's business.
 pub(crate) struct Withheld {
@@ -18,7 +20,6 @@ pub(crate) struct Withheld {
 impl Withheld {
     /// What is withheld in a workspace's build, by orchestrators that have their files in `home`.
     pub(crate) fn of(home: &Path, user: Option<&str>, workspace: &Workspace) -> Self {
-        let real = |path: &Path| std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
         let user = user.filter(|user| !user.is_empty());
         let whole = user
             .map(Path::new)

@@ -166,7 +166,7 @@ impl OutDir {
             && leaves(&self.path, most).is_ok_and(|count| count == most)
     }
 
-    /// Puts it in place, of staged files that start at `index`; gives the next index.
+    /// Puts it in place, of staged files that start at `index`.
     ///
     /// # Errors
     /// When the file system refuses.
@@ -175,13 +175,11 @@ impl OutDir {
         staging: &Staging,
         index: usize,
         umask: u32,
-    ) -> io::Result<usize> {
+    ) -> io::Result<()> {
         let made = staging.path(&format!("out-{index}-{}", self.unit));
         fs::create_dir(&made)?;
-        let mut next = index;
-        for (path, content) in self.entries() {
-            staging.put(next, content.mode(umask), &path.under(&made))?;
-            next += 1;
+        for (index, (path, content)) in (index..).zip(self.entries()) {
+            staging.put(index, content.mode(umask), &path.under(&made))?;
         }
         for entry in self.tree.entries() {
             let path = entry.path.under(&made);
@@ -203,8 +201,7 @@ impl OutDir {
             &made,
             &self.path,
             &staging.path(&format!("old-{index}-{}", self.unit)),
-        )?;
-        Ok(next)
+        )
     }
 }
 

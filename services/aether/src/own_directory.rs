@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 use crate::context::BuildContext;
 use crate::deliver;
 use crate::report;
+use crate::sight::real;
 use crate::spec::Prepared;
 
 /// The workspace's own directory, where it really is. Absolute without links on the way, as the
 /// places of an isolation root are.
 pub(crate) fn path(context: &BuildContext) -> PathBuf {
-    let directory = context.workspace.join(".vx");
-    std::fs::canonicalize(&directory).unwrap_or(directory)
+    real(&context.workspace.join(".vx"))
 }
 
 /// Whether an action is to find inputs in the stead of the workspace's own directory.

@@ -20,7 +20,7 @@ use crate::named::{self, Withheld};
 use crate::observe::Places;
 use crate::outside::Watched;
 use crate::session::{Bare, Session};
-use crate::sight::Sight;
+use crate::sight::{Sight, real};
 use crate::sources::{Source, observed_tree};
 use crate::statcache::{StatCache, coarse_now_ns};
 
@@ -519,10 +519,6 @@ fn unisolated(bare: &Bare, workspace: &Workspace) -> Unisolated {
         checkout,
         toolchain: workspace.toolchain.sysroot.to_string_lossy().into_owned(),
     }
-}
-
-fn real(path: &Path) -> PathBuf {
-    std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned())
 }
 
 /// Where in a checkout a directory is, if it is in there.

@@ -297,8 +297,11 @@ pub(crate) fn sees_checkout(context: &BuildContext, unit: usize) -> bool {
     let plan = &context.plan;
     let named = vx_plan::named_paths(plan, unit);
     let in_checkout = |path: &&str| places::below(path, places::CHECKOUT).is_some();
-    let mut packages = spec::visible_packages(plan, unit).into_iter();
-    packages.any(|package| is_local(&plan.packages[package].root)) || named.iter().any(in_checkout)
+    let is_local = |package: usize| is_local(&plan.packages[package].root);
+    // Its own first: the others are found by a walk through the graph.
+    is_local(plan.units[unit].package)
+        || named.iter().any(in_checkout)
+        || spec::visible_packages(plan, unit).into_iter().any(is_local)
 }
 
 /// The run of a compile's own build script, unless the configuration stands in its place.

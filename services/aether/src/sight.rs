@@ -15,6 +15,11 @@ use crate::statcache::Stamp;
 /// milliseconds.
 const MOST_ENTRIES: usize = 20_000;
 
+/// Where a path really leads; the path itself where nothing is there.
+pub(crate) fn real(path: &Path) -> PathBuf {
+    fs::canonicalize(path).unwrap_or_else(|_| path.to_owned())
+}
+
 /// The parts of the host that actions of one build see.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Sight {
@@ -51,7 +56,6 @@ impl Found {
 impl Sight {
     /// The sight of a build's actions.
     pub(crate) fn new(checkout: &Path, hidden: Vec<RelPath>, declared: Vec<String>) -> Self {
-        let real = |path: &Path| fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
         let links = places::HOST
             .iter()
             .filter(|path| fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_symlink()));

@@ -125,12 +125,10 @@ impl Notes {
     fn note_way(&mut self, path: &str) {
         let notes = match look(path, AtFlags::SYMLINK_NOFOLLOW) {
             Seen::Link { .. } => true,
-            Seen::Directory { .. } => {
-                matches!(
-                    self.scope.side(path),
-                    Side::Out(ReadPlace::Checkout(inside)) if !inside.is_empty()
-                ) && !self.is_own(path)
-            }
+            Seen::Directory { .. } => matches!(
+                self.scope.side(path),
+                Side::Out(ReadPlace::Checkout(inside)) if !inside.is_empty()
+            ),
             Seen::File { .. } | Seen::Absent | Seen::Other => false,
         };
         if notes {
@@ -186,8 +184,7 @@ impl Notes {
     /// What is made needs a directory to be made in.
     fn note_parent(&mut self, path: &str) {
         if let Some((parent, _)) = path.rsplit_once('/')
-            && matches!(self.scope.side(parent), Side::Out(_))
-            && !self.is_own(parent)
+            && self.is_input(parent)
         {
             self.add(parent, ReadKind::Metadata);
         }
@@ -200,8 +197,7 @@ impl Notes {
         let found = above.find(|one| look(one, AtFlags::empty()) != Seen::Absent);
         if let Some(found) = found
             && matches!(look(found, AtFlags::empty()), Seen::File { .. })
-            && matches!(self.scope.side(found), Side::Out(_))
-            && !self.is_own(found)
+            && self.is_input(found)
         {
             self.add(found, ReadKind::Metadata);
         }
@@ -211,7 +207,7 @@ impl Notes {
         self.note_shown_below(path);
         self.note_given(path, intent);
         self.note_move(path, intent);
-        let outside = matches!(self.scope.side(path), Side::Out(_)) && !self.is_own(path);
+        let outside = self.is_input(path);
         if outside && self.owns_by_another_name(path) {
             // What it made is no input, but the link is that leads there.
             self.add(path, ReadKind::Link);
@@ -233,8 +229,8 @@ impl Notes {
             return;
         };
         let is_below = |shown: &&String| {
-            !places::HOST.contains(&shown.as_str())
-                && (path == "/" || below(shown, path).is_some_and(|inside| !inside.is_empty()))
+            let is_below = below(shown, path).is_some_and(|inside| !inside.is_empty());
+            (is_below || path == "/") && !places::HOST.contains(&shown.as_str())
         };
         let shown: Vec<String> = shown.iter().filter(is_below).cloned().collect();
         for shown in shown {
@@ -408,6 +404,11 @@ impl Notes {
             }
         }
         self.keep_own(path.to_owned());
+    }
+
+    /// Whether what is at a path is an input that the trace is for, and not the action's own.
+    fn is_input(&self, path: &str) -> bool {
+        matches!(self.scope.side(path), Side::Out(_)) && !self.is_own(path)
     }
 
     pub(super) fn is_own(&self, path: &str) -> bool {
