@@ -392,3 +392,90 @@ fn a_macro_that_hashes_the_packages_place() {
         .builds(["app"])
         .prints(&word);
 }
+
+/// A vendored macro, and a library that it is built of, read files of their own packages when they
+/// expand, and do without where they find none.
+#[test]
+fn vendored_macros_that_read_their_own_packages() {
+    let env = Env::new();
+    let checksums = r#"{"files":{},"package":null}"#;
+    let mut app = env.cases(&format!(
+        r#"
+        //- /Cargo.toml
+        [package]
+        name = "app"
+        version = "0.1.0"
+        edition = "2024"
+        [dependencies]
+        reads = "1"
+        user = "1"
+        [workspace]
+        exclude = ["vendor"]
+        //- /.cargo/config.toml
+        [source.crates-io]
+        replace-with = "vendored"
+        [source.vendored]
+        directory = "vendor"
+        //- /src/main.rs
+        fn main() {{ println!("{{}}, {{}}", reads::words!(), user::WORDS); }}
+        //- /vendor/reads/.cargo-checksum.json
+        {checksums}
+        //- /vendor/reads/Cargo.toml
+        [package]
+        name = "reads"
+        version = "1.0.0"
+        edition = "2024"
+        [lib]
+        proc-macro = true
+        [dependencies]
+        below = "1"
+        //- /vendor/reads/word
+        macro-1
+        //- /vendor/reads/src/lib.rs
+        #[proc_macro]
+        pub fn words(_: proc_macro::TokenStream) -> proc_macro::TokenStream {{
+            let own = below::read(concat!(env!("CARGO_MANIFEST_DIR"), "/word"));
+            format!("{{:?}}", format!("{{own}} {{}}", below::own())).parse().unwrap()
+        }}
+        //- /vendor/below/.cargo-checksum.json
+        {checksums}
+        //- /vendor/below/Cargo.toml
+        [package]
+        name = "below"
+        version = "1.0.0"
+        edition = "2024"
+        //- /vendor/below/word
+        library-1
+        //- /vendor/below/src/lib.rs
+        pub fn read(path: &str) -> String {{
+            std::fs::read_to_string(path).unwrap_or("none".into()).trim().to_owned()
+        }}
+        pub fn own() -> String {{ read(concat!(env!("CARGO_MANIFEST_DIR"), "/word")) }}
+        //- /vendor/user/.cargo-checksum.json
+        {checksums}
+        //- /vendor/user/Cargo.toml
+        [package]
+        name = "user"
+        version = "1.0.0"
+        edition = "2024"
+        [dependencies]
+        reads = "1"
+        //- /vendor/user/src/lib.rs
+        pub const WORDS: &str = reads::words!();
+        "#
+    ));
+    app.build("first build")
+        .builds(["app", "below", "reads", "user"])
+        .prints("macro-1 library-1, macro-1 library-1");
+    app.change("the macro's file", |app| {
+        app.write("vendor/reads/word", "macro-2")
+    })
+    .builds(["app", "reads", "user"])
+    .prints("macro-2 library-1, macro-2 library-1");
+    app.change("the library's file", |app| {
+        app.write("vendor/below/word", "library-2")
+    })
+    .builds(["app", "below", "user"])
+    .prints("macro-2 library-2, macro-2 library-2");
+    app.build("the same").builds([]);
+}

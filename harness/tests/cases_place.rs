@@ -423,3 +423,73 @@ fn a_script_that_is_told_of_the_checkout_by_its_path() {
         .prints("two");
     app.build("the same").builds([]).prints("two");
 }
+
+/// A link and a path that go up out of the checkout and in again by its name; of a script that goes on
+/// without, of one that does not, and of a compiler.
+#[test]
+fn ways_out_of_the_checkout_and_in_again() {
+    let env = Env::new();
+    let mut app = env.cases(
+        r#"
+        //- /Cargo.toml
+        [package]
+        name = "app"
+        version = "0.1.0"
+        edition = "2024"
+        //- /build.rs
+        fn main() {
+            let name = std::fs::read_to_string("name.txt").unwrap();
+            let read = |path: &str| std::fs::read_to_string(path).unwrap_or("none".into());
+            println!("cargo::rustc-env=LINK={}", read("link"));
+            println!("cargo::rustc-env=PATH_={}", read(&format!("../{name}/word")));
+        }
+        //- /src/main.rs
+        fn main() { println!("{} {}", env!("LINK"), env!("PATH_")); }
+        "#,
+    );
+    let here = app.project().path();
+    let name = here.file_name().and_then(|name| name.to_str());
+    let name = name.expect("the environment names it").to_owned();
+    let parent = here.parent().and_then(|parent| parent.file_name());
+    let parent = parent.and_then(|name| name.to_str());
+    let parent = parent.expect("the environment names it").to_owned();
+    app.project().write("name.txt", &name);
+    app.project().write("word", "one");
+    std::os::unix::fs::symlink(format!("../{name}/word"), here.join("link"))
+        .expect("the project is ours");
+    app.build("read by a script that goes on without")
+        .runs_scripts_of(["app"])
+        .builds(["app", "build_script_build"])
+        .prints("one one");
+    app.change("an edit", |app| app.write("word", "two"))
+        .runs_scripts_of(["app"])
+        .builds(["app"])
+        .prints("two two");
+    app.build("the same").builds([]).prints("two two");
+    app.change("up twice, and no link", |app| {
+        app.remove("link");
+        app.write("name.txt", &format!("../{parent}/{name}"));
+    })
+    .runs_scripts_of(["app"])
+    .builds(["app"])
+    .prints("none two");
+    app.change("read by a script that fails without", |app| {
+        app.edit("build.rs", ".unwrap_or(\"none\".into())", ".unwrap()");
+        app.edit("build.rs", "read(\"link\")", "read(\"word\")");
+    })
+    .runs_scripts_of(["app"])
+    .builds(["app", "build_script_build"])
+    .prints("two two");
+    app.change("read by a compiler", |app| {
+        app.remove("build.rs");
+        app.write(
+            "src/main.rs",
+            &format!("fn main() {{ println!(\"{{}}\", include_str!(\"../../{name}/word\")); }}"),
+        );
+    })
+    .builds(["app"])
+    .prints("two");
+    app.change("another edit", |app| app.write("word", "three"))
+        .builds(["app"])
+        .prints("three");
+}

@@ -88,6 +88,8 @@ pub(crate) struct Failure {
     pub(crate) given: BTreeSet<String>,
     /// What it tried to reach over a network that it does not have.
     pub(crate) reached_for: Option<String>,
+    /// What it was seen to look at.
+    pub(crate) reads: Vec<Read>,
 }
 
 /// Metadata of an execution that still runs, on which another was started.
@@ -221,7 +223,7 @@ async fn attempt_until_settled(
                     attempt -= 1;
                     continue;
                 }
-                if by_path::may_find_more(context, job.unit, taken) {
+                if !taken.checkout && by_path::looked(context, job.unit, &failure.reads) {
                     taken.checkout = true;
                     attempt = 0;
                     continue;
@@ -247,7 +249,7 @@ async fn attempt_until_settled(
             continue;
         }
         let mut all = taken.and(ran.found);
-        all.checkout |= by_path::looked(context, job.unit, &ran.set);
+        all.checkout |= by_path::looked(context, job.unit, &ran.set.reads);
         if all != taken {
             // Its outputs name places that are not there outside, or it looked for one: it runs
             // again where those really are, and its key says so.

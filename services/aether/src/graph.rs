@@ -55,6 +55,8 @@ pub(crate) struct Graph {
     pub(crate) soft_env: Vec<Vec<(String, String)>>,
     /// Each unit's static part.
     pub(crate) statics: Vec<StaticDigest>,
+    /// The packages whose sources each unit's action sees, by the plan's index.
+    pub(crate) visible: Vec<Vec<usize>>,
     /// The longest way from each unit to the end of the build, in milliseconds.
     pub(crate) remaining_ms: Vec<u64>,
     /// Whether what each compile makes leaves the build: in a final output that runs outside of
@@ -63,9 +65,14 @@ pub(crate) struct Graph {
 }
 
 impl Graph {
-    /// The graph of a plan, with each unit's static part and expected duration in
-    /// milliseconds.
-    pub(crate) fn new(plan: &Plan, statics: Vec<StaticDigest>, durations_ms: &[u64]) -> Self {
+    /// The graph of a plan, with each unit's static part, the packages it sees, and its expected
+    /// duration in milliseconds.
+    pub(crate) fn new(
+        plan: &Plan,
+        statics: Vec<StaticDigest>,
+        visible: Vec<Vec<usize>>,
+        durations_ms: &[u64],
+    ) -> Self {
         let count = plan.units.len();
         let needs: Vec<Vec<Need>> = (0..count).map(|unit| needs_of(plan, unit)).collect();
         let mut consumers = vec![Vec::new(); count];
@@ -92,6 +99,7 @@ impl Graph {
                 .collect(),
             files,
             statics,
+            visible,
             remaining_ms,
         }
     }

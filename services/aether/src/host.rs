@@ -1,13 +1,33 @@
-//! The identity of what every action runs with: the toolchain, by its content.
+//! The identity of what every action runs with: the toolchain, by its content. And the machine's
+//! processor, for what is made for it.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use vx_core::{Digest, RelPath};
 
 use crate::observe::is_executable;
 use crate::statcache::StatCache;
+
+/// What of `/proc/cpuinfo` says what a processor is and can do; the rest changes all the time.
+const OF_PROCESSOR: &[&str] = &[
+    "vendor_id",
+    "cpu family",
+    "model",
+    "model name",
+    "stepping",
+    "flags",
+    "CPU implementer",
+    "CPU architecture",
+    "CPU variant",
+    "CPU part",
+    "Features",
+    "isa",
+    "uarch",
+];
 
 /// A file's name in the sysroot, where it is, and whether it can be run.
 type Found = (String, PathBuf, bool);
@@ -43,6 +63,24 @@ pub(crate) fn toolchain(cache: &StatCache, sysroot: &Path) -> io::Result<Digest>
         "vx toolchain 2",
         &(digests, runnable, has_sources),
     ))
+}
+
+/// What names the processors of this machine, by what their kinds are and can do.
+pub(crate) fn processor() -> Digest {
+    static PROCESSOR: OnceLock<Digest> = OnceLock::new();
+    *PROCESSOR.get_or_init(|| {
+        let told = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+        Digest::of_value("vx processor 1", &kinds(&told))
+    })
+}
+
+/// The lines of `/proc/cpuinfo` that count, each once: a machine may have processors of two kinds.
+fn kinds(told: &str) -> BTreeSet<&str> {
+    let counts = |line: &&str| {
+        let name = line.split(':').next().unwrap_or_default().trim();
+        OF_PROCESSOR.contains(&name)
+    };
+    told.lines().filter(counts).collect()
 }
 
 /// Files below `directory` that [`is_in_identity`] says are in, named relative to `sysroot`.
@@ -178,5 +216,15 @@ mod tests {
         assert!(covers("bin"));
         assert!(!covers(""));
         assert!(!covers("share/doc"));
+    }
+
+    #[test]
+    fn a_processor_is_what_it_can_do() {
+        let told = |model: &str, mhz: &str| {
+            format!("processor\t: 0\nmodel name\t: {model}\nflags\t: sse avx\ncpu MHz\t: {mhz}\n\n")
+        };
+        let [one, two] = [told("A", "1000.1"), told("A", "2000.2")];
+        assert_eq!(kinds(&format!("{one}{two}")), kinds(&one));
+        assert_ne!(kinds(&told("B", "1000.1")), kinds(&one));
     }
 }

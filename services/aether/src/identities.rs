@@ -6,6 +6,7 @@ use serde::Serialize;
 use vx_core::Digest;
 use vx_plan::{Mode, PackageRoot, Plan};
 
+use crate::host;
 use crate::keys::{KEY_SCHEMA, StaticPart};
 use crate::spec;
 
@@ -49,16 +50,24 @@ pub(crate) fn package(
     }
 }
 
-/// The static part of a unit's action.
-pub(crate) fn static_part(plan: &Plan, unit: usize, identities: &Identities) -> StaticPart {
+/// The static part of a unit's action, which sees these packages.
+pub(crate) fn static_part(
+    plan: &Plan,
+    unit: usize,
+    visible: &[usize],
+    identities: &Identities,
+) -> StaticPart {
     let runs_script = plan.units[unit].mode == Mode::RunBuildScript;
-    let packages = spec::visible_packages(plan, unit)
-        .into_iter()
-        .filter_map(|index| package(plan, index, identities))
+    let packages = visible
+        .iter()
+        .filter_map(|&index| package(plan, index, identities))
         .collect();
+    let told = vx_plan::static_part(plan, unit);
+    let native = std::str::from_utf8(&told).is_ok_and(vx_plan::asks_for_native);
     StaticPart {
         schema: KEY_SCHEMA,
-        plan: vx_plan::static_part(plan, unit),
+        plan: told,
+        processor: native.then(host::processor),
         toolchain: identities.toolchain,
         declared: spec::declared(plan, unit),
         packages,

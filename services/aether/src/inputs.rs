@@ -60,7 +60,12 @@ struct PlanPart {
 pub(crate) fn of(context: &BuildContext, unit: usize, parts: &KeyParts) -> Option<Box<RawValue>> {
     let plan = &context.plan;
     let this = &plan.units[unit];
-    let part = static_part(plan, unit, &context.identities);
+    let part = static_part(
+        plan,
+        unit,
+        &context.graph.visible[unit],
+        &context.identities,
+    );
     let told: PlanPart = serde_json::from_slice(&part.plan).ok()?;
     let soft = &context.graph.soft_env[unit];
     let nothing = Given::default();

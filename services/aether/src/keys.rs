@@ -11,6 +11,7 @@ use vx_core::readset::{Observed, Read, ReadPlace, ReadSet};
 use vx_plan::Declared;
 
 use crate::given::Given;
+use crate::host;
 use crate::identities::Unisolated;
 use crate::observe::{Observation, Places, observe};
 use crate::real_places::RealPlaces;
@@ -18,7 +19,7 @@ use crate::statcache::StatCache;
 
 /// The version of everything that decides keys and results: a change to it forgets all
 /// earlier results.
-pub(crate) const KEY_SCHEMA: u32 = 8;
+pub(crate) const KEY_SCHEMA: u32 = 9;
 
 /// What the plan alone says of an action, and what it runs with.
 #[derive(Serialize)]
@@ -37,6 +38,8 @@ pub(crate) struct StaticPart {
     pub(crate) allowed_env: Vec<(String, String)>,
     /// Where it runs, if it is not isolated.
     pub(crate) unisolated: Option<Unisolated>,
+    /// This machine's processor, if it is made for that.
+    pub(crate) processor: Option<Digest>,
 }
 
 impl StaticPart {
@@ -68,7 +71,7 @@ pub(crate) struct KeyParts {
     pub(crate) env: Vec<(String, Option<Digest>)>,
     /// The checkout's real path, for what took it in.
     pub(crate) checkout: Option<String>,
-    /// Real paths of its package and its `OUT_DIR`, for what took those in.
+    /// Real paths of packages and `OUT_DIR`s, for what took those in.
     pub(crate) places: Vec<String>,
 }
 
@@ -76,6 +79,15 @@ impl KeyParts {
     /// The key.
     pub(crate) fn key(&self) -> ActionKey {
         ActionKey(Digest::of_value("vx action key 1", self))
+    }
+}
+
+/// What stands for a variable's value: with this machine's processor, if it asks for that.
+fn value_digest(value: &str) -> Digest {
+    if vx_plan::asks_for_native(value) {
+        Digest::of_value("vx value for a processor 1", &(value, host::processor()))
+    } else {
+        Digest::of(value.as_bytes())
     }
 }
 
@@ -192,7 +204,7 @@ impl Observer<'_> {
     fn env_parts(&self, set: &ReadSet, soft: &[(String, String)]) -> Vec<(String, Option<Digest>)> {
         let value = |name: &String| {
             let value = self.variable(soft, name);
-            value.map(|value| Digest::of(value.as_bytes()))
+            value.map(|value| value_digest(value))
         };
         set.env
             .iter()

@@ -26,7 +26,7 @@ use crate::statcache::StatCache;
 const KEPT: usize = 64;
 
 /// What cargo puts into a target directory that it makes.
-pub(crate) const CACHE_TAG: &str = "CACHEDIR.TAG";
+const CACHE_TAG: &str = "CACHEDIR.TAG";
 
 /// What cargo keeps in a target directory about rustc, whoever made it.
 const RUSTC_INFO: &str = ".rustc_info.json";
@@ -43,6 +43,8 @@ pub(crate) struct Basis {
     told: BTreeSet<String>,
     /// The home of cargo's that it serves alone, if so.
     home: Option<String>,
+    /// The processor that it serves alone, if so.
+    processor: Option<Digest>,
 }
 
 impl Basis {
@@ -101,6 +103,7 @@ impl Memos {
             plan.version == vx_plan::PLAN_VERSION
                 && serves(&basis.checkout, &workspace.checkout)
                 && serves(&basis.home, &workspace.cargo_home)
+                && basis.processor.is_none_or(|one| one == host::processor())
                 && (basis.checkout.is_some() || !basis.tells_of(&workspace.checkout))
                 && env_of(plan, &request.env) == basis.env
                 && holds(cache, workspace, plan, basis)
@@ -241,6 +244,7 @@ pub(crate) fn weigh(
             env: env_of(plan, &request.env),
             checkout: inputs.bound.then(|| place(&workspace.checkout)),
             told: inputs.told,
+            processor: vx_plan::is_for_native(plan).then(host::processor),
             home: inputs.bound_to_home.then(|| place(&workspace.cargo_home)),
         }),
         Err(error) => Weighed::Unknown(error.to_string()),

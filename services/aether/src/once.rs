@@ -187,6 +187,7 @@ impl Left<'_> {
         let has_network = spec.network || self.job.context.unisolated().is_some();
         let trace = self.trace.as_ref().filter(|_| !has_network);
         let given: BTreeSet<String> = spec.env.iter().map(|(name, _)| name.clone()).collect();
+        let sights = self.trace.iter().flat_map(|trace| &trace.sights);
         Ok(Err(ExecutionEnd::Failed(Box::new(Failure {
             exit: self.exit,
             stdout: self.text("stdout").await?,
@@ -195,6 +196,7 @@ impl Left<'_> {
             argv: spec.argv.clone(),
             given,
             reached_for: trace.and_then(|trace| trace.reached_for.clone()),
+            reads: sights.map(|sight| sight.read.clone()).collect(),
         }))))
     }
 

@@ -22,6 +22,7 @@ use crate::outside::Watched;
 use crate::session::{Bare, Session};
 use crate::sight::{Sight, real};
 use crate::sources::{Source, observed_tree};
+use crate::spec;
 use crate::statcache::{StatCache, coarse_now_ns};
 
 /// How many graphs are kept in memory beside their plans.
@@ -476,11 +477,14 @@ impl Preparer {
         {
             return Arc::clone(graph);
         }
-        let statics = (0..plan.units.len())
-            .map(|unit| static_part(plan, unit, identities).digest())
+        let visible = spec::visible_packages(plan);
+        let statics = visible
+            .iter()
+            .enumerate()
+            .map(|(unit, visible)| static_part(plan, unit, visible, identities).digest())
             .collect();
         let durations = self.durations.expected(plan);
-        let graph = Arc::new(Graph::new(plan, statics, &durations));
+        let graph = Arc::new(Graph::new(plan, statics, visible, &durations));
         if graphs.len() >= GRAPHS {
             graphs.clear();
         }

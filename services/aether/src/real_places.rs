@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
-use vx_core::action::{Marker, MarkerScope};
 use vx_core::readset::TakenIn;
-use vx_core::{Digest, places};
+use vx_core::{Digest, MAX_MARKERS, Marker, MarkerScope, places};
+
 use vx_plan::{Lto, Mode, PackageRoot};
 
 use crate::context::BuildContext;
@@ -14,7 +14,6 @@ use crate::dependency::Used;
 use crate::graph::{Need, Role};
 use crate::identities;
 use crate::own_directory;
-use crate::spec;
 
 /// A place with the one that it really is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,58 +29,122 @@ pub(crate) struct Moved {
 pub(crate) struct RealPlaces {
     /// The checkout.
     pub(crate) checkout: Option<Moved>,
-    /// The root of its package, which is no part of the checkout.
-    pub(crate) package: Option<Moved>,
-    /// The `OUT_DIR` of its package's build script.
-    pub(crate) out_dir: Option<Moved>,
+    /// The rest, each with whose it is.
+    others: Vec<(Whose, Moved)>,
+}
+
+/// Whose place it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Whose {
+    /// The root of a package that is no part of the checkout, by the plan's index.
+    Package(usize),
+    /// The `OUT_DIR` of a build script's run, by the plan's index.
+    Run(usize),
+}
+
+impl Whose {
+    /// The fixed place; `None` for what is part of the checkout.
+    fn fixed(self, context: &BuildContext) -> Option<String> {
+        match self {
+            Self::Package(package) => package_place(&context.plan.packages[package].root),
+            Self::Run(run) => Some(vx_plan::out_dir(&context.plan, run)),
+        }
+    }
+
+    /// Where it really is; `None` for what is nowhere but in a store.
+    fn real(self, context: &BuildContext) -> Option<String> {
+        match self {
+            Self::Package(package) => {
+                let source = context.package_sources.get(&package);
+                source.map(|source| text(source.unpacked()))
+            }
+            Self::Run(run) => Some(real_out_dir(context, run)),
+        }
+    }
+}
+
+/// What a unit may take in beside the checkout, and as what.
+fn others(context: &BuildContext, unit: usize) -> Vec<(TakenIn, Whose)> {
+    let plan = &context.plan;
+    let none = TakenIn::default();
+    let package = TakenIn {
+        package: true,
+        ..none
+    };
+    let out_dir = TakenIn {
+        out_dir: true,
+        ..none
+    };
+    let told = TakenIn { told: true, ..none };
+    let own = plan.units[unit].package;
+    let mut others = vec![(package, Whose::Package(own))];
+    let Some(run) = own_run(context, unit) else {
+        return others;
+    };
+    others.push((out_dir, Whose::Run(run)));
+    // What they said went through the unit's own script.
+    for teller in vx_plan::needs(plan, run).links_metadata {
+        let teller_of = plan.units[teller].package;
+        if teller_of != own {
+            others.push((told, Whose::Package(teller_of)));
+        }
+        if plan.units[teller].overridden.is_none() {
+            others.push((told, Whose::Run(teller)));
+        }
+    }
+    others
 }
 
 impl RealPlaces {
     /// The places of a unit's action that took in `taken`.
     pub(crate) fn of(context: &BuildContext, unit: usize, taken: TakenIn) -> Self {
-        let package = context.plan.units[unit].package;
-        let root = &context.plan.packages[package].root;
         // Where nothing is isolated, everything is where it really is.
         let is_real = taken.checkout || context.unisolated().is_some();
+        let checkout = (is_real && sees_checkout(context, unit)).then(|| Moved {
+            fixed: places::CHECKOUT.to_owned(),
+            real: text(&context.places.checkout),
+        });
+        if !(taken.package || taken.out_dir || taken.told) {
+            return Self {
+                checkout,
+                others: Vec::new(),
+            };
+        }
+        let others = others(context, unit).into_iter();
+        let others = others.filter(|(one, _)| taken.and(*one) == taken);
         Self {
-            checkout: (is_real && sees_checkout(context, unit)).then(|| Moved {
-                fixed: places::CHECKOUT.to_owned(),
-                real: text(&context.places.checkout),
-            }),
-            package: if taken.package {
-                package_place(root).zip(context.package_sources.get(&package))
-            } else {
-                None
-            }
-            .map(|(fixed, source)| Moved {
-                fixed,
-                real: text(source.unpacked()),
-            }),
-            out_dir: own_run(context, unit)
-                .filter(|_| taken.out_dir)
-                .map(|run| Moved {
-                    fixed: vx_plan::out_dir(&context.plan, run),
-                    real: real_out_dir(context, run),
-                }),
+            checkout,
+            others: others
+                .filter_map(|(_, whose)| {
+                    let fixed = whose.fixed(context)?;
+                    let real = whose.real(context)?;
+                    Some((whose, Moved { fixed, real }))
+                })
+                .collect(),
         }
     }
 
     /// All of them, as invocations are moved.
     pub(crate) fn moved(&self) -> Vec<(String, String)> {
-        [&self.checkout, &self.package, &self.out_dir]
-            .into_iter()
-            .flatten()
-            .map(|moved| (moved.fixed.clone(), moved.real.clone()))
+        let others = self.others.iter().map(|(_, moved)| moved);
+        let all = self.checkout.iter().chain(others);
+        all.map(|moved| (moved.fixed.clone(), moved.real.clone()))
             .collect()
+    }
+
+    /// Where an action finds what has this fixed place.
+    pub(crate) fn of_place(&self, fixed: String) -> String {
+        let mut others = self.others.iter().map(|(_, moved)| moved);
+        let moved = others.find(|moved| moved.fixed == fixed);
+        moved.map_or(fixed, |moved| moved.real.clone())
     }
 
     /// What keys name beside the checkout.
     pub(crate) fn named(&self) -> Vec<String> {
-        [&self.package, &self.out_dir]
-            .into_iter()
-            .flatten()
-            .map(|moved| moved.real.clone())
-            .collect()
+        let others = self.others.iter();
+        let mut named: Vec<String> = others.map(|(_, moved)| moved.real.clone()).collect();
+        named.sort();
+        named
     }
 }
 
@@ -146,31 +209,35 @@ pub(crate) fn holds(
     taken: TakenIn,
 ) -> Vec<Held> {
     let real = RealPlaces::of(context, unit, taken);
-    let package = context.plan.units[unit].package;
-    let identity = identities::package(&context.plan, package, &context.identities);
-    let tree = used.iter().find_map(|(need, used)| match used {
-        Used::Run { out_dir, .. } if Some(need.unit) == own_run(context, unit) => *out_dir,
-        _ => None,
-    });
-    let own = [
-        real.checkout.map(|_| Held::Checkout),
-        real.package
-            .zip(identity)
-            .map(|(moved, (place, identity))| Held::Package {
-                place,
+    let tree_of = |run: usize| {
+        used.iter().find_map(|(need, used)| match used {
+            Used::Run { out_dir, .. } if need.unit == run => *out_dir,
+            _ => None,
+        })
+    };
+    let others = real.others.into_iter().filter_map(|(whose, moved)| {
+        Some(match whose {
+            Whose::Package(package) => {
+                let identity = identities::package(&context.plan, package, &context.identities);
+                let (place, identity) = identity?;
+                Held::Package {
+                    place,
+                    at: moved.real,
+                    identity,
+                }
+            }
+            Whose::Run(run) => Held::OutDir {
                 at: moved.real,
-                identity,
-            }),
-        real.out_dir.zip(tree).map(|(moved, tree)| Held::OutDir {
-            at: moved.real,
-            tree,
-        }),
-    ];
+                tree: tree_of(run)?,
+            },
+        })
+    });
+    let own = real.checkout.map(|_| Held::Checkout);
     let linked = used
         .iter()
         .filter(|(need, _)| need.role == Role::Rlib)
         .flat_map(|(_, used)| used.holds().iter().cloned());
-    let mut all: Vec<Held> = own.into_iter().flatten().chain(linked).collect();
+    let mut all: Vec<Held> = own.into_iter().chain(others).chain(linked).collect();
     all.sort();
     all.dedup();
     all
@@ -224,7 +291,6 @@ pub(crate) fn markers(
         within,
         bitcode,
     };
-    let none = TakenIn::default();
     let mut markers = Vec::new();
     if context.unisolated().is_some() {
         return markers;
@@ -232,7 +298,7 @@ pub(crate) fn markers(
     if is_local(&package.root) && !taken.checkout {
         let taken = TakenIn {
             checkout: true,
-            ..none
+            ..TakenIn::default()
         };
         markers.push((
             taken,
@@ -242,20 +308,21 @@ pub(crate) fn markers(
     if plan.units[unit].mode != Mode::Compile || !context.graph.leaves[unit] {
         return markers;
     }
-    if !is_local(&package.root) {
-        let taken = TakenIn {
-            package: true,
-            ..none
-        };
-        markers.push((taken, marker(&package.dir, MarkerScope::Compiled)));
+    for (taken, whose) in others(context, unit) {
+        if let Some(fixed) = whose.fixed(context) {
+            markers.push((taken, marker(&fixed, MarkerScope::Compiled)));
+        }
     }
-    if let Some(run) = own_run(context, unit) {
-        let taken = TakenIn {
-            out_dir: true,
-            ..none
+    // Of what is told by more than can be looked for, all is.
+    if markers.len() > MAX_MARKERS {
+        markers.retain(|(taken, _)| !taken.told);
+        let told = TakenIn {
+            told: true,
+            ..TakenIn::default()
         };
-        let out_dir = vx_plan::out_dir(plan, run);
-        markers.push((taken, marker(&out_dir, MarkerScope::Compiled)));
+        for all in [places::PACKAGES, places::TARGET] {
+            markers.push((told, marker(all, MarkerScope::Compiled)));
+        }
     }
     markers
 }
@@ -298,10 +365,8 @@ pub(crate) fn sees_checkout(context: &BuildContext, unit: usize) -> bool {
     let named = vx_plan::named_paths(plan, unit);
     let in_checkout = |path: &&str| places::below(path, places::CHECKOUT).is_some();
     let is_local = |package: usize| is_local(&plan.packages[package].root);
-    // Its own first: the others are found by a walk through the graph.
-    is_local(plan.units[unit].package)
-        || named.iter().any(in_checkout)
-        || spec::visible_packages(plan, unit).into_iter().any(is_local)
+    let mut visible = context.graph.visible[unit].iter();
+    visible.any(|&package| is_local(package)) || named.iter().any(in_checkout)
 }
 
 /// The run of a compile's own build script, unless the configuration stands in its place.

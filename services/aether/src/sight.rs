@@ -1,19 +1,18 @@
 //! What actions find of the host: a link in what they see may lead to where they see nothing.
 
+use std::collections::VecDeque;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use vx_core::RelPath;
 use vx_core::places;
 use vx_core::readset::ReadPlace;
 
-use crate::memo::CACHE_TAG;
 use crate::statcache::Stamp;
 
-/// How many entries of a checkout are looked at for links when something failed: a few
-/// milliseconds.
-const MOST_ENTRIES: usize = 20_000;
+/// How many links one path may lead through, as the kernel has it.
+const MOST_LINKS: usize = 40;
 
 /// Where a path really leads; the path itself where nothing is there.
 pub(crate) fn real(path: &Path) -> PathBuf {
@@ -84,40 +83,6 @@ impl Sight {
     pub(crate) fn is_by_path(&self, place: &ReadPlace) -> bool {
         let found = self.of(place);
         !found.shown && !self.at_real_place && self.at_real_place().of(place).shown
-    }
-
-    /// Whether there are such links in the checkout, as far as that can be told: below these
-    /// directories, relative to the checkout, and then below all of it.
-    pub(crate) fn has_links_by_path(&self, first: &[&str]) -> bool {
-        let mut pending: Vec<PathBuf> = vec![self.checkout.clone()];
-        pending.extend(first.iter().map(|directory| self.checkout.join(directory)));
-        let mut looked_at = 0;
-        while let Some(directory) = pending.pop() {
-            for entry in fs::read_dir(&directory).into_iter().flatten().flatten() {
-                looked_at += 1;
-                if looked_at > MOST_ENTRIES {
-                    return false;
-                }
-                let path = entry.path();
-                match entry.file_type() {
-                    Ok(kind) if kind.is_symlink() && self.leads_by_its_path(&path) => return true,
-                    Ok(kind) if kind.is_dir() && !self.is_passed_over(&path) => {
-                        pending.push(path);
-                    }
-                    _ => {}
-                }
-            }
-        }
-        false
-    }
-
-    /// Whether a directory holds nobody's sources: no action sees it, or it is a cache.
-    fn is_passed_over(&self, path: &Path) -> bool {
-        let by_name = path.strip_prefix(&self.checkout).is_ok_and(|inside| {
-            let hidden = |hidden: &RelPath| inside.starts_with(hidden.as_str());
-            self.hidden.iter().any(hidden) || inside.ends_with(".git")
-        });
-        by_name || path.join(CACHE_TAG).exists()
     }
 
     /// The sight of actions that are not isolated: everything.
@@ -191,13 +156,55 @@ impl Sight {
         PathBuf::from(path)
     }
 
-    /// Whether a link on the way names the checkout by its absolute path, where only actions
-    /// that took it in find it.
+    /// Whether a way into the checkout goes through what is outside of it: a link names it by its
+    /// path, or goes up out of it and in again by its name. Only actions that find the checkout
+    /// where it really is find anything there.
     fn leads_by_its_path(&self, path: &Path) -> bool {
-        path.ancestors()
-            .filter_map(|ancestor| fs::read_link(ancestor).ok())
-            .any(|target| target.starts_with(&self.checkout))
+        let Ok(inside) = path.strip_prefix(&self.checkout) else {
+            return true;
+        };
+        let mut at = self.checkout.clone();
+        let mut ahead: VecDeque<PathBuf> = parts(inside);
+        let mut was_outside = false;
+        let mut links = 0;
+        while let Some(part) = ahead.pop_front() {
+            let target = if part == Path::new("..") {
+                at.pop();
+                None
+            } else {
+                at.push(&part);
+                fs::read_link(&at).ok()
+            };
+            if let Some(target) = target {
+                links += 1;
+                if links > MOST_LINKS {
+                    return false;
+                }
+                if target.has_root() {
+                    at = PathBuf::from("/");
+                } else {
+                    at.pop();
+                }
+                for part in parts(&target).into_iter().rev() {
+                    ahead.push_front(part);
+                }
+            }
+            if !at.starts_with(&self.checkout) {
+                was_outside = true;
+            } else if was_outside {
+                return true;
+            }
+        }
+        false
     }
+}
+
+/// The names on a path, with each `..`.
+fn parts(path: &Path) -> VecDeque<PathBuf> {
+    path.components()
+        .filter(|part| matches!(part, Component::Normal(_) | Component::ParentDir))
+        .map(|part| PathBuf::from(part.as_os_str()))
+        .collect()
 }
 
 #[cfg(test)]
@@ -222,6 +229,10 @@ mod tests {
             ("/usr/bin/env", "host"),
             ("none", "dangling"),
             (real.join("a").to_str().unwrap(), "absolute"),
+            ("../ws/a", "again"),
+            ("../ws/none", "again-to-nothing"),
+            ("target/../a", "within"),
+            ("loop", "loop"),
         ] {
             symlink(target, root.join(name)).unwrap();
         }
@@ -232,20 +243,30 @@ mod tests {
                 .of(&ReadPlace::Checkout(RelPath::new(path).unwrap()))
                 .shown
         };
-        for path in ["", "a", "inside", "host", "dangling", "none"] {
+        for path in [
+            "", "a", "inside", "host", "dangling", "none", "within", "loop",
+        ] {
             assert!(shows(path), "{path}");
         }
-        for path in ["out", "hidden", "absolute"] {
+        for path in ["out", "hidden", "absolute", "again"] {
             assert!(!shows(path), "{path}");
         }
         assert!(sight.of(&ReadPlace::Host("/bin/sh".to_owned())).shown);
         let place = |path: &str| ReadPlace::Checkout(RelPath::new(path).unwrap());
         let by_path = |path: &str| sight.is_by_path(&place(path));
-        assert!(by_path("absolute"));
+        assert!(by_path("absolute") && by_path("again"));
         assert!(!by_path("out") && !by_path("inside") && !by_path("none"));
         assert!(sight.at_real_place().of(&place("absolute")).shown);
-        assert!(sight.has_links_by_path(&["target"]));
-        fs::remove_file(root.join("absolute")).unwrap();
-        assert!(!sight.has_links_by_path(&[]));
+        for (name, is_by_path) in [
+            ("absolute", true),
+            ("again", true),
+            ("again-to-nothing", true),
+            ("inside", false),
+            ("within", false),
+            ("out", false),
+        ] {
+            let found = sight.leads_by_its_path(&real.join(name));
+            assert_eq!(found, is_by_path, "{name}");
+        }
     }
 }

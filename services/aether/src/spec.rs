@@ -1,6 +1,6 @@
 //! From a unit whose dependencies are there to what the executor is asked to run.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 
 use vx_core::action::{
@@ -171,11 +171,10 @@ fn shown_packages<'a>(
     let plan = &context.plan;
     let source = |index: usize| context.package_sources.get(&index);
     let mut shown = BTreeMap::new();
-    for index in visible_packages(plan, unit) {
+    for &index in &context.graph.visible[unit] {
         let place = package_place(&plan.packages[index].root);
         if let (Some(place), Some(source)) = (place, source(index)) {
-            let moved = real.package.iter().find(|moved| moved.fixed == place);
-            shown.insert(moved.map_or(place, |moved| moved.real.clone()), source);
+            shown.insert(real.of_place(place), source);
         }
     }
     for one in held {
@@ -213,19 +212,34 @@ fn shown_places(
     Ok(shown)
 }
 
-/// Packages whose sources an action sees: its own, and for a build script's run those the
-/// script was built of, as some of them find their own files again when they run. Then those whose
-/// scripts tell it something, which often is where their own headers are, or a library.
-pub(crate) fn visible_packages(plan: &Plan, unit: usize) -> BTreeSet<usize> {
-    let mut packages = BTreeSet::from([plan.units[unit].package]);
-    let needs = vx_plan::needs(plan, unit);
-    let told = needs.links_metadata.iter().chain(&needs.native_out_dirs);
-    packages.extend(told.map(|&run| plan.units[run].package));
-    if let Some(program) = needs.build_script_binary {
-        let linked = vx_plan::needs(plan, program).rlib;
-        packages.extend(linked.into_iter().map(|unit| plan.units[unit].package));
+/// The packages whose sources each unit's action sees, without repeats: its own, and those that the
+/// programs it runs were built of (its build script, macros), as some of them find their own files
+/// again when they run. Then those whose scripts tell it something, which often is where their own
+/// headers are, or a library.
+pub(crate) fn visible_packages(plan: &Plan) -> Vec<Vec<usize>> {
+    let mut built_of: HashMap<usize, Vec<usize>> = HashMap::new();
+    let mut visible = Vec::with_capacity(plan.units.len());
+    for (unit, this) in plan.units.iter().enumerate() {
+        let needs = vx_plan::needs(plan, unit);
+        let mut packages = BTreeSet::from([this.package]);
+        let told = needs.links_metadata.iter().chain(&needs.native_out_dirs);
+        packages.extend(told.map(|&run| plan.units[run].package));
+        for program in needs.build_script_binary.into_iter().chain(needs.dylib) {
+            let built_of = built_of
+                .entry(program)
+                .or_insert_with(|| packages_of(plan, program));
+            packages.extend(built_of.iter());
+        }
+        visible.push(packages.into_iter().collect());
     }
-    packages
+    visible
+}
+
+/// The packages that a program or a macro is built of.
+fn packages_of(plan: &Plan, program: usize) -> Vec<usize> {
+    let linked = vx_plan::needs(plan, program).rlib;
+    let units = linked.into_iter().chain([program]);
+    units.map(|unit| plan.units[unit].package).collect()
 }
 
 fn files(used: &[(Need, Used)]) -> Vec<FileInput> {
@@ -264,8 +278,7 @@ fn trees(
         } = used
         {
             let place = vx_plan::out_dir(&context.plan, need.unit);
-            let moved = real.out_dir.iter().find(|moved| moved.fixed == place);
-            let at = moved.map_or(place, |moved| moved.real.clone());
+            let at = real.of_place(place);
             trees.insert(at, (*tree, context.watches(unit, *need)));
         }
     }

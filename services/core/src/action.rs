@@ -199,7 +199,7 @@ pub struct ActionSpec {
 }
 
 /// The most texts that are looked for in one action's outputs.
-pub const MAX_MARKERS: usize = 8;
+pub const MAX_MARKERS: usize = 32;
 
 /// A text to look for in outputs, debug sections aside.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -49,6 +49,34 @@ pub fn base(directory: &str, checkout: &str) -> String {
     )
 }
 
+/// Where an action that has a checkout at its fixed place looks when it means the checkout where that
+/// really is: there, or, where it goes up out of the checkout and in again by its name, somewhere
+/// below the fixed place's own parents. The first is the real place; all are directories.
+///
+/// What vx or the host has there for everybody is left out: looks there mean that.
+#[must_use]
+pub fn ways_back(checkout: &str) -> Vec<String> {
+    let mut starts: Vec<usize> = checkout.match_indices('/').map(|(at, _)| at).collect();
+    // Up once leads to the parent of the fixed place, up twice and more often to the root.
+    let up_once = starts
+        .pop()
+        .map(|name| format!("{ROOT}{}", &checkout[name..]));
+    let up_more = starts
+        .into_iter()
+        .skip(1)
+        .map(|at| checkout[at..].to_owned());
+    let own = [TOOLCHAIN, CHECKOUT, PACKAGES, TARGET, OUT, HOME];
+    let is_usual = |way: &str| {
+        let mut usual = own.iter().chain(HOST).chain(KERNEL);
+        usual.any(|usual| below(way, usual).is_some())
+    };
+    let up = up_once
+        .into_iter()
+        .chain(up_more)
+        .filter(|way| !is_usual(way));
+    std::iter::once(checkout.to_owned()).chain(up).collect()
+}
+
 /// What of `path` lies below `base`, without a leading slash; empty where they are the same.
 pub fn below<'a>(path: &'a str, base: &str) -> Option<&'a str> {
     let rest = path.strip_prefix(base)?;
@@ -75,3 +103,19 @@ pub const HOST: &[&str] = &[
     "/etc/alternatives",
     "/nix/store",
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_checkout_is_found_again_by_its_parents_names() {
+        assert_eq!(
+            ways_back("/home/me/src/p"),
+            ["/home/me/src/p", "/vx/p", "/me/src/p", "/src/p"]
+        );
+        assert_eq!(ways_back("/p"), ["/p", "/vx/p"]);
+        // What is there for everybody is no checkout.
+        assert_eq!(ways_back("/srv/usr/out"), ["/srv/usr/out"]);
+    }
+}

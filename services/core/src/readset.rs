@@ -71,13 +71,15 @@ pub struct TakenIn {
     pub package: bool,
     /// That of its `OUT_DIR`.
     pub out_dir: bool,
+    /// Those that build scripts of other packages told its own of: their packages and `OUT_DIR`s.
+    pub told: bool,
 }
 
 impl TakenIn {
     /// Whether there is any.
     #[must_use]
     pub fn any(self) -> bool {
-        self.checkout || self.package || self.out_dir
+        self.checkout || self.package || self.out_dir || self.told
     }
 
     /// These and those.
@@ -87,6 +89,7 @@ impl TakenIn {
             checkout: self.checkout || other.checkout,
             package: self.package || other.package,
             out_dir: self.out_dir || other.out_dir,
+            told: self.told || other.told,
         }
     }
 }

@@ -45,6 +45,7 @@ mod paths;
 mod place_bound;
 mod plan;
 mod process;
+mod processor;
 mod remap;
 mod request;
 mod static_part;
@@ -73,6 +74,7 @@ pub use outputs::{
 pub use parse_build_output::{parse_build_output, parse_failed_output};
 pub use paths::{HostSource, package_files, unpacked};
 pub use plan::{describe, memo_static, messages, plan};
+pub use processor::{asks_for_native, is_for_native};
 pub use request::{PlanRequest, Selection, plan_env};
 pub use static_part::{soft_env, static_part};
 pub use toolchain::Toolchain;

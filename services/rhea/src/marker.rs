@@ -27,9 +27,9 @@ const COMPILED: &[&str] = &[".rcgu.o", "lib.rmeta"];
 
 /// Which of an action's markers were found, a bit each.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Marks(u8);
+pub(crate) struct Marks(u32);
 
-const _: () = assert!(MAX_MARKERS <= u8::BITS as usize);
+const _: () = assert!(MAX_MARKERS <= u32::BITS as usize);
 
 impl Marks {
     /// Adds what is in `other`.
@@ -79,7 +79,7 @@ impl Markers {
         search.update(content);
         search
             .finish(|| Ok(content.to_vec()))
-            .unwrap_or(Marks(u8::MAX))
+            .unwrap_or(Marks(u32::MAX))
     }
 
     /// Starts looking through content that comes in pieces.

@@ -102,7 +102,7 @@ fn scope(program: &HostProgram) -> Scope {
     let kernel = places::KERNEL.iter().map(|path| (*path).to_owned());
     Scope {
         checkout: None,
-        elsewhere: None,
+        elsewhere: Vec::new(),
         toolchain: None,
         writes: Writes::Stay,
         own: program.nobodys.iter().cloned().chain(kernel).collect(),

@@ -275,7 +275,7 @@ impl Attempt<'_> {
             checkout: checkout.map(|checkout| checkout.at.clone()),
             elsewhere: checkout
                 .filter(|checkout| checkout.at != checkout.host)
-                .map(|checkout| checkout.host.clone()),
+                .map_or_else(Vec::new, |checkout| places::ways_back(&checkout.host)),
             toolchain: everything.then(|| places::TOOLCHAIN.to_owned()),
             writes: if layered {
                 Writes::ToLayer

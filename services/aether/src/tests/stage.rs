@@ -163,7 +163,12 @@ impl Stage {
             turn: self.shared.deliveries.begin(&Selection::default()),
             shared: self.shared.clone(),
             plan: Arc::clone(plan),
-            graph: Arc::new(Graph::new(plan, statics, &durations)),
+            graph: Arc::new(Graph::new(
+                plan,
+                statics,
+                crate::spec::visible_packages(plan),
+                &durations,
+            )),
             identities: Arc::new(Identities {
                 toolchain: crate::host::toolchain(&StatCache::default(), &sysroot)
                     .expect("a toolchain of nothing can be read"),

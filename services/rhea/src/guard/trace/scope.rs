@@ -10,9 +10,9 @@ use vx_core::readset::ReadPlace;
 pub(crate) struct Scope {
     /// The checkout's place.
     pub(crate) checkout: Option<String>,
-    /// Where the checkout really is, if that is another place: nothing is there, and who looks there
-    /// has been told of it.
-    pub(crate) elsewhere: Option<String>,
+    /// Where the checkout would be found by its path or by its parents' names, if it is not: nothing
+    /// is there, and who looks there means the checkout ([`vx_core::places::ways_back`]).
+    pub(crate) elsewhere: Vec<String>,
     /// The toolchain's place; `None` where the host's own directories hold it.
     pub(crate) toolchain: Option<String>,
     /// What becomes of what is written into the checkout and onto the host.
@@ -124,7 +124,7 @@ mod tests {
     fn on_the_host_everything_is_an_input_but_what_is_its_own() {
         let scope = Scope {
             checkout: Some("/home/me/ws".to_owned()),
-            elsewhere: None,
+            elsewhere: Vec::new(),
             toolchain: Some("/opt/rust".to_owned()),
             writes: Writes::Stay,
             own: vec!["/proc".to_owned(), "/home/me/ws/.vx/runs".to_owned()],

@@ -6,7 +6,7 @@ use crate::guard::trace::changes::now_ns;
 fn notes(root: &Path, layered: bool) -> Notes {
     Notes::new(Scope {
         checkout: Some(root.to_str().unwrap().to_owned()),
-        elsewhere: None,
+        elsewhere: Vec::new(),
         toolchain: Some(vx_core::places::TOOLCHAIN.to_owned()),
         writes: if layered {
             Writes::ToLayer
