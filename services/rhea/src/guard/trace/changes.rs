@@ -85,9 +85,9 @@ impl Changes {
         !self.touched.is_empty() && self.touched.contains(path)
     }
 
-    /// Whether a path leads to what the kernel makes up as it is read.
-    pub(super) fn is_of_kernel(&self, path: &str) -> bool {
-        device(path).is_some_and(|device| self.kernel.contains(&device))
+    /// Whether what is on a device the kernel makes up as it is read.
+    pub(super) fn is_of_kernel(&self, device: u64) -> bool {
+        self.kernel.contains(&device)
     }
 }
 
@@ -118,7 +118,7 @@ impl Notes {
     /// Something is made, removed, replaced or moved.
     pub(super) fn alter(&mut self, path: &str, intent: Intent) {
         self.add(path, ReadKind::Link);
-        match look(path, AtFlags::SYMLINK_NOFOLLOW) {
+        match self.glances.itself(path) {
             Seen::Directory { .. } => {
                 if intent == Intent::Move {
                     self.give_up(&format!(
@@ -150,7 +150,7 @@ impl Notes {
         if has(libc::O_EXCL) || has(libc::O_NOFOLLOW) {
             self.add(path, ReadKind::Link);
         }
-        match look(path, AtFlags::empty()) {
+        match self.glances.followed(path) {
             Seen::Absent if has(libc::O_CREAT) => {
                 // Only what is cut off has no part in what becomes of it.
                 if !has(libc::O_TRUNC) {
@@ -425,13 +425,13 @@ mod tests {
 
         fn read(&mut self, name: &str) {
             let path = self.path(name);
-            self.notes.note(&path, Intent::Open(libc::O_RDONLY));
+            self.notes.note_call(&path, Intent::Open(libc::O_RDONLY));
         }
 
         fn write(&mut self, name: &str, content: &str) {
             let path = self.path(name);
             let flags = libc::O_WRONLY | libc::O_CREAT | libc::O_TRUNC;
-            self.notes.note(&path, Intent::Open(flags));
+            self.notes.note_call(&path, Intent::Open(flags));
             fs::write(path, content).unwrap();
         }
     }
@@ -486,7 +486,7 @@ mod tests {
         let mut bench = Bench::new(&[("kept", "1")]);
         let path = bench.path("ws/kept");
         let flags = libc::O_WRONLY | libc::O_TRUNC;
-        bench.notes.note(&path, Intent::Open(flags));
+        bench.notes.note_call(&path, Intent::Open(flags));
         bench.read("ws/kept");
         let trace = bench.notes.take();
         assert!(before(&trace, "kept", ReadKind::Content).is_some());
@@ -506,7 +506,7 @@ mod tests {
     fn a_listed_directory_is_as_it_was_listed() {
         let mut bench = Bench::new(&[("d/a", "1")]);
         let directory = bench.path("ws/d");
-        bench.notes.note(&directory, Intent::List);
+        bench.notes.note_call(&directory, Intent::List);
         bench.write("ws/d/b", "2");
         let trace = bench.notes.take();
         let listed = listing(vec![("a".to_owned(), Listed::File)]);
@@ -529,9 +529,9 @@ mod tests {
     fn what_is_moved_is_read_and_a_moved_directory_can_t_be_told() {
         let mut bench = Bench::new(&[("a", "1"), ("d/x", "1")]);
         let path = bench.path("ws/a");
-        bench.notes.note(&path, Intent::Move);
+        bench.notes.note_call(&path, Intent::Move);
         let directory = bench.path("ws/d");
-        bench.notes.note(&directory, Intent::Move);
+        bench.notes.note_call(&directory, Intent::Move);
         let trace = bench.notes.take();
         let read = Some(Some(Observed::Content(Digest::of(b"1"))));
         assert_eq!(before(&trace, "a", ReadKind::Content), read);

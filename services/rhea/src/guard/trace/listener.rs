@@ -44,7 +44,7 @@ pub(super) fn listen(listener: &OwnedFd, notes: &Mutex<Notes>) {
         let answer = match calls.get(&i64::from(question.data.nr)) {
             Some(call) => {
                 let mut notes = notes.lock().unwrap_or_else(PoisonError::into_inner);
-                notes.caller = question.pid.cast_signed();
+                notes.begin(question.pid.cast_signed());
                 Caller::of(&question).answer(call, &mut notes)
             }
             None => Answer::Go,

@@ -92,10 +92,87 @@ pub(super) fn is_unsteady(first: Seen, now: Seen, started_ns: i64) -> bool {
     first != now && !directory(first) && !directory(now) && !newer
 }
 
+/// What was found at a path.
+#[derive(Clone, Copy)]
+struct Found {
+    seen: Seen,
+    /// The device it is on; `None` for nothing.
+    device: Option<u64>,
+}
+
+/// How many paths are kept that one call looks at: more than any leads through.
+const MOST_GLANCES: usize = 64;
+
+/// What was found at paths while one call is noted, so that each is looked at once: its thread waits
+/// for the answer.
+#[derive(Default)]
+pub(super) struct Glances {
+    itself: Vec<(String, Found)>,
+    followed: Vec<(String, Found)>,
+}
+
+impl Glances {
+    /// Another call is noted.
+    pub(super) fn clear(&mut self) {
+        self.itself.clear();
+        self.followed.clear();
+    }
+
+    /// What is at a path now, be it nothing; a link itself.
+    pub(super) fn itself(&mut self, path: &str) -> Seen {
+        if let Some(known) = known(&self.itself, path) {
+            return known.seen;
+        }
+        let found = find(path, AtFlags::SYMLINK_NOFOLLOW);
+        keep(&mut self.itself, path, found);
+        found.seen
+    }
+
+    /// What a path leads to now, be it nothing.
+    pub(super) fn followed(&mut self, path: &str) -> Seen {
+        self.find_followed(path).seen
+    }
+
+    /// The device of what a path leads to; `None` for nothing.
+    pub(super) fn device(&mut self, path: &str) -> Option<u64> {
+        self.find_followed(path).device
+    }
+
+    fn find_followed(&mut self, path: &str) -> Found {
+        let no_link = known(&self.itself, path)
+            .filter(|found| !matches!(found.seen, Seen::Link { .. }))
+            .or_else(|| known(&self.followed, path));
+        if let Some(known) = no_link {
+            return known;
+        }
+        let found = find(path, AtFlags::empty());
+        keep(&mut self.followed, path, found);
+        found
+    }
+}
+
+fn known(glances: &[(String, Found)], path: &str) -> Option<Found> {
+    let mut glances = glances.iter();
+    glances.find_map(|(known, found)| (known == path).then_some(*found))
+}
+
+fn keep(glances: &mut Vec<(String, Found)>, path: &str, found: Found) {
+    if glances.len() < MOST_GLANCES {
+        glances.push((path.to_owned(), found));
+    }
+}
+
 /// What is at a path now, be it nothing.
 pub(super) fn look(path: &str, flags: AtFlags) -> Seen {
+    find(path, flags).seen
+}
+
+fn find(path: &str, flags: AtFlags) -> Found {
     let Ok(found) = rustix::fs::statat(CWD, path, flags) else {
-        return Seen::Absent;
+        return Found {
+            seen: Seen::Absent,
+            device: None,
+        };
     };
     let nanoseconds = |seconds: i64, rest: u64| {
         seconds
@@ -105,10 +182,14 @@ pub(super) fn look(path: &str, flags: AtFlags) -> Seen {
     let modified = nanoseconds(found.st_mtime, found.st_mtime_nsec);
     let changed = nanoseconds(found.st_ctime, found.st_ctime_nsec);
     let newest_ns = modified.max(changed);
-    match FileType::from_raw_mode(found.st_mode) {
+    let seen = match FileType::from_raw_mode(found.st_mode) {
         FileType::RegularFile => Seen::File { newest_ns },
         FileType::Directory => Seen::Directory { newest_ns },
         FileType::Symlink => Seen::Link { newest_ns },
         _ => Seen::Other,
+    };
+    Found {
+        seen,
+        device: Some(found.st_dev),
     }
 }

@@ -12,7 +12,7 @@ use vx_core::readset::{
 
 use super::changes::Changes;
 use super::memory::LONGEST;
-use super::note::{Note, is_unsteady, look};
+use super::note::{Glances, Note, is_unsteady, look};
 use super::program::interpreter;
 use super::real::RealPaths;
 use super::resolve::{Resolved, Straightener};
@@ -57,6 +57,7 @@ pub(super) struct Notes {
     made_links: bool,
     straightener: Straightener,
     walker: Walker,
+    pub(super) glances: Glances,
     /// The thread whose call is noted.
     pub(super) caller: i32,
     pub(super) real_paths: RealPaths,
@@ -86,12 +87,26 @@ impl Notes {
             made_links: false,
             straightener: Straightener::default(),
             walker: Walker::default(),
+            glances: Glances::default(),
             caller: 0,
             real_paths: RealPaths::default(),
             unsteady: None,
             reached_for: None,
             incomplete: None,
         }
+    }
+
+    /// A thread's call is noted.
+    pub(super) fn begin(&mut self, caller: i32) {
+        self.caller = caller;
+        self.glances.clear();
+    }
+
+    /// A call is noted that looks at this path alone.
+    #[cfg(test)]
+    pub(super) fn note_call(&mut self, path: &str, intent: Intent) {
+        self.begin(0);
+        self.note(path, intent);
     }
 
     /// Where a path leads for the caller, from a descriptor of its or its working directory.
@@ -105,7 +120,10 @@ impl Notes {
         raw: &str,
         follow: bool,
     ) -> Result<Resolved, String> {
-        let way = self.walker.walk(self.caller, directory, raw, follow)?;
+        let glances = &mut self.glances;
+        let way = self
+            .walker
+            .walk(self.caller, directory, raw, follow, glances)?;
         let (resolved, links) = match way {
             Way::Plain { path, links } => (self.straighten(path), links),
             Way::Nothing => return Ok(Resolved::Nothing),
@@ -123,7 +141,7 @@ impl Notes {
 
     /// Notes a link on a way, or that a directory of the checkout on it is none.
     fn note_way(&mut self, path: &str) {
-        let notes = match look(path, AtFlags::SYMLINK_NOFOLLOW) {
+        let notes = match self.glances.itself(path) {
             Seen::Link { .. } => true,
             Seen::Directory { .. } => matches!(
                 self.scope.side(path),
@@ -173,10 +191,7 @@ impl Notes {
 
     /// How this ends is up to whether anything is in a directory.
     pub(super) fn note_emptied(&mut self, path: &str) {
-        if matches!(
-            look(path, AtFlags::SYMLINK_NOFOLLOW),
-            Seen::Directory { .. }
-        ) {
+        if matches!(self.glances.itself(path), Seen::Directory { .. }) {
             self.note(path, Intent::List);
         }
     }
@@ -193,13 +208,17 @@ impl Notes {
     /// What is looked for below a file is not there for another reason than what is not there at
     /// all.
     fn note_file_above(&mut self, path: &str) {
-        let mut above = Path::new(path).ancestors().skip(1).filter_map(Path::to_str);
-        let found = above.find(|one| look(one, AtFlags::empty()) != Seen::Absent);
-        if let Some(found) = found
-            && matches!(look(found, AtFlags::empty()), Seen::File { .. })
-            && self.is_input(found)
-        {
-            self.add(found, ReadKind::Metadata);
+        for above in Path::new(path).ancestors().skip(1).filter_map(Path::to_str) {
+            if self.walker.knows(above) {
+                return;
+            }
+            match self.glances.followed(above) {
+                Seen::Absent => {}
+                Seen::File { .. } if self.is_input(above) => {
+                    return self.add(above, ReadKind::Metadata);
+                }
+                _ => return,
+            }
         }
     }
 
@@ -258,7 +277,7 @@ impl Notes {
             return;
         }
         self.made_links |= matches!(self.scope.side(path), Side::Out(_));
-        let link = matches!(look(path, AtFlags::SYMLINK_NOFOLLOW), Seen::Link { .. });
+        let link = matches!(self.glances.itself(path), Seen::Link { .. });
         if link || intent == Intent::Move {
             self.forget_ways();
         }
@@ -324,9 +343,9 @@ impl Notes {
     }
 
     fn note_outside(&mut self, path: &str, intent: Intent) {
-        if self.scope.host == Reach::Everything && self.changes.is_of_kernel(path) {
+        if self.scope.host == Reach::Everything && self.is_of_kernel(path) {
             // What is there is no file of anybody's; a link that leads there may be.
-            if matches!(look(path, AtFlags::SYMLINK_NOFOLLOW), Seen::Link { .. }) {
+            if matches!(self.glances.itself(path), Seen::Link { .. }) {
                 self.add(path, ReadKind::Link);
             }
             return;
@@ -350,6 +369,12 @@ impl Notes {
                 self.becomes_own(path);
             }
         }
+    }
+
+    /// Whether a path leads to what the kernel makes up as it is read.
+    fn is_of_kernel(&mut self, path: &str) -> bool {
+        let device = self.glances.device(path);
+        device.is_some_and(|device| self.changes.is_of_kernel(device))
     }
 
     fn note_open(&mut self, path: &str, flags: i32) {
@@ -380,7 +405,7 @@ impl Notes {
         if self.is_noted(path, ReadKind::Content) {
             return;
         }
-        let seen = look(path, AtFlags::empty());
+        let seen = self.glances.followed(path);
         let kind = match seen {
             Seen::File { .. } => ReadKind::Content,
             _ => ReadKind::Metadata,
@@ -394,7 +419,7 @@ impl Notes {
         if self.scope.writes != Writes::ToLayer {
             return;
         }
-        match look(path, AtFlags::SYMLINK_NOFOLLOW) {
+        match self.glances.itself(path) {
             // What is in it stays an input.
             Seen::Directory { .. } => return,
             Seen::Absent => {}
@@ -438,11 +463,11 @@ impl Notes {
         if self.is_noted(path, kind) {
             return;
         }
-        let flags = match kind {
-            ReadKind::Link => AtFlags::SYMLINK_NOFOLLOW,
-            _ => AtFlags::empty(),
+        let seen = match kind {
+            ReadKind::Link => self.glances.itself(path),
+            _ => self.glances.followed(path),
         };
-        self.add_seen(path, kind, look(path, flags));
+        self.add_seen(path, kind, seen);
     }
 
     /// Whether the root has something of its own at a path, where the host may have a link: a

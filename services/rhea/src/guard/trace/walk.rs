@@ -11,6 +11,10 @@ use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 
+use vx_core::readset::Seen;
+
+use super::note::Glances;
+
 /// Where the kernel shows processes.
 const PROC: &str = "/proc";
 
@@ -98,6 +102,7 @@ impl Walker {
         directory: Option<i32>,
         raw: &str,
         follow: bool,
+        glances: &mut Glances,
     ) -> Result<Way, String> {
         let spelled = if raw.starts_with('/') {
             raw.to_owned()
@@ -119,9 +124,15 @@ impl Walker {
             entered: Vec::new(),
             through: false,
         };
-        steps.push(&spelled);
+        match self.known_parent(&spelled) {
+            Some((parent, name)) => {
+                steps.real.push_str(parent);
+                steps.rest.push(name.to_owned());
+            }
+            None => steps.push(&spelled),
+        }
         while let Some(part) = steps.rest.pop() {
-            match self.step(thread, &mut steps, &part, follow)? {
+            match self.step(thread, &mut steps, &part, follow, glances)? {
                 Stepped::On => {}
                 Stepped::Ends => {
                     steps.real = format!("{}/{part}", steps.real);
@@ -155,6 +166,18 @@ impl Walker {
         })
     }
 
+    /// Whether a path without links is known to be a directory.
+    pub(super) fn knows(&self, path: &str) -> bool {
+        self.directories.contains(path)
+    }
+
+    /// The parent of a path that has no detours, if it is a known directory, and the rest.
+    fn known_parent<'p>(&self, path: &'p str) -> Option<(&'p str, &'p str)> {
+        let (parent, name) = path.rsplit_once('/')?;
+        let plain = !matches!(name, "" | "." | "..");
+        (plain && self.knows(parent)).then_some((parent, name))
+    }
+
     /// Forgets directories: something was moved, or a link made or removed.
     pub(super) fn forget(&mut self) {
         self.directories.clear();
@@ -166,6 +189,7 @@ impl Walker {
         steps: &mut Steps,
         part: &str,
         follow: bool,
+        glances: &mut Glances,
     ) -> Result<Stepped, String> {
         if part == ".." {
             steps.real.truncate(steps.real.rfind('/').unwrap_or(0));
@@ -179,9 +203,13 @@ impl Walker {
             steps.real = next;
             return Ok(Stepped::On);
         }
-        match fs::read_link(&next) {
-            Ok(_) if steps.rest.is_empty() && !follow => steps.real = next,
-            Ok(target) => {
+        match glances.itself(&next) {
+            Seen::Absent => return Ok(Stepped::Ends),
+            Seen::Link { .. } if steps.rest.is_empty() && !follow => steps.real = next,
+            Seen::Link { .. } => {
+                let Ok(target) = fs::read_link(&next) else {
+                    return Ok(Stepped::Ends);
+                };
                 let target = target
                     .to_str()
                     .ok_or("a link that is not plain UTF-8 is on the way of a path")?;
@@ -192,15 +220,13 @@ impl Walker {
                 steps.push(target);
                 steps.links.push(next);
             }
-            // It is there, and no link.
-            Err(error) if error.kind() == ErrorKind::InvalidInput => {
-                if !steps.rest.is_empty() {
+            seen @ (Seen::File { .. } | Seen::Directory { .. } | Seen::Other) => {
+                if !steps.rest.is_empty() && matches!(seen, Seen::Directory { .. }) {
                     self.know(&next);
                 }
                 steps.entered.push(next.clone());
                 steps.real = next;
             }
-            Err(_) => return Ok(Stepped::Ends),
         }
         Ok(Stepped::On)
     }
@@ -343,7 +369,9 @@ mod tests {
     }
 
     fn way(raw: &str) -> Way {
-        Walker::default().walk(me(), None, raw, true).unwrap()
+        Walker::default()
+            .walk(me(), None, raw, true, &mut Glances::default())
+            .unwrap()
     }
 
     fn through(raw: &str) -> String {
@@ -390,7 +418,8 @@ mod tests {
         let (read, _write) = std::io::pipe().unwrap();
         let pipe = format!("/proc/self/fd/{}", read.as_raw_fd());
         assert_eq!(way(&pipe), Way::Nothing);
-        let unfollowed = Walker::default().walk(me(), None, "/proc/self/cwd", false);
+        let unfollowed =
+            Walker::default().walk(me(), None, "/proc/self/cwd", false, &mut Glances::default());
         assert!(matches!(unfollowed, Ok(Way::Kernel { .. })));
     }
 
@@ -402,6 +431,10 @@ mod tests {
         let file = fs::File::open(&path).unwrap();
         fs::remove_file(&path).unwrap();
         let gone = format!("/proc/self/fd/{}", file.as_raw_fd());
-        assert!(Walker::default().walk(me(), None, &gone, true).is_err());
+        assert!(
+            Walker::default()
+                .walk(me(), None, &gone, true, &mut Glances::default())
+                .is_err()
+        );
     }
 }

@@ -47,12 +47,12 @@ fn what_leads_out_is_noted_and_nothing_else() {
     std::fs::write(root.join("a"), "1").unwrap();
     let path = |name: &str| format!("{}/{name}", root.display());
     let mut notes = notes(root, false);
-    notes.note(&path("a"), Intent::Open(libc::O_RDONLY));
-    notes.note(&path("no"), Intent::Open(libc::O_RDONLY));
-    notes.note(&path("target/x"), Intent::Open(libc::O_RDONLY));
-    notes.note("/tmp-of-its-own", Intent::Look);
-    notes.note("/usr/none", Intent::LookAtLink);
-    notes.note(root.to_str().unwrap(), Intent::List);
+    notes.note_call(&path("a"), Intent::Open(libc::O_RDONLY));
+    notes.note_call(&path("no"), Intent::Open(libc::O_RDONLY));
+    notes.note_call(&path("target/x"), Intent::Open(libc::O_RDONLY));
+    notes.note_call("/tmp-of-its-own", Intent::Look);
+    notes.note_call("/usr/none", Intent::LookAtLink);
+    notes.note_call(root.to_str().unwrap(), Intent::List);
     assert_eq!(
         kinds(&mut notes),
         expected(&[
@@ -72,15 +72,15 @@ fn what_the_action_makes_is_its_own() {
     let path = |name: &str| format!("{}/{name}", root.display());
     let mut notes = notes(root, true);
     let create = libc::O_WRONLY | libc::O_CREAT | libc::O_TRUNC;
-    notes.note(&path("new"), Intent::Open(create));
+    notes.note_call(&path("new"), Intent::Open(create));
     std::fs::write(root.join("new"), "2").unwrap();
-    notes.note(&path("new"), Intent::Open(libc::O_RDONLY));
-    notes.note(&path("made"), Intent::Alter);
+    notes.note_call(&path("new"), Intent::Open(libc::O_RDONLY));
+    notes.note_call(&path("made"), Intent::Alter);
     std::fs::create_dir(root.join("made")).unwrap();
-    notes.note(&path("made/x"), Intent::Look);
-    notes.note(&path("old"), Intent::Alter);
+    notes.note_call(&path("made/x"), Intent::Look);
+    notes.note_call(&path("old"), Intent::Alter);
     std::fs::remove_file(root.join("old")).unwrap();
-    notes.note(&path("old"), Intent::Look);
+    notes.note_call(&path("old"), Intent::Look);
     assert_eq!(notes.wrote(), ["new"]);
     assert_eq!(
         kinds(&mut notes),
@@ -107,7 +107,7 @@ fn what_is_another_thing_the_second_time_is_told() {
     std::fs::create_dir(root.join("empty")).unwrap();
     let read = |notes: &mut Notes| {
         let path = format!("{}/here/a", root.display());
-        notes.note(&path, Intent::Open(libc::O_RDONLY));
+        notes.note_call(&path, Intent::Open(libc::O_RDONLY));
     };
     let put = |name: &str| std::fs::rename(root.join(name), root.join("here")).unwrap();
     let take = |name: &str| std::fs::rename(root.join("here"), root.join(name)).unwrap();
@@ -152,7 +152,7 @@ fn what_parents_depend_on_is_noted() {
     let Resolved::Path(path) = notes.straighten(asked) else {
         panic!("it is there");
     };
-    notes.note(&path, Intent::Open(libc::O_RDONLY));
+    notes.note_call(&path, Intent::Open(libc::O_RDONLY));
     let kinds = kinds(&mut notes);
     assert!(kinds.contains(&("a/src".to_owned(), ReadKind::Link)));
     assert!(kinds.contains(&("b/x".to_owned(), ReadKind::Metadata)));
@@ -169,7 +169,7 @@ fn links_the_action_made_are_followed() {
     let mut notes = notes(&root, false);
     notes.links_to(root.to_str().unwrap().as_bytes());
     let through = link.join("a");
-    notes.note(through.to_str().unwrap(), Intent::Open(libc::O_RDONLY));
+    notes.note_call(through.to_str().unwrap(), Intent::Open(libc::O_RDONLY));
     assert!(kinds(&mut notes).contains(&("a".to_owned(), ReadKind::Content)));
 }
 
@@ -183,8 +183,8 @@ fn a_change_that_failed_makes_nothing_its_own() {
     std::fs::write(root.join("real/a"), "1").unwrap();
     until_after(&path("real/a"));
     let mut notes = notes(&root, true);
-    notes.note(&path("link"), Intent::Open(libc::O_WRONLY));
-    notes.note(&path("link/a"), Intent::Open(libc::O_RDONLY));
+    notes.note_call(&path("link"), Intent::Open(libc::O_WRONLY));
+    notes.note_call(&path("link/a"), Intent::Open(libc::O_RDONLY));
     assert!(kinds(&mut notes).contains(&("link/a".to_owned(), ReadKind::Content)));
 }
 
@@ -197,9 +197,9 @@ fn what_was_moved_into_an_own_directory_is_none_of_its_own() {
     std::fs::write(root.join("old/a"), "1").unwrap();
     until_after(&path("old/a"));
     let mut notes = notes(&root, true);
-    notes.note(&path("new"), Intent::Alter);
+    notes.note_call(&path("new"), Intent::Alter);
     std::fs::rename(root.join("old"), root.join("new")).unwrap();
-    notes.note(&path("new/a"), Intent::Open(libc::O_RDONLY));
+    notes.note_call(&path("new/a"), Intent::Open(libc::O_RDONLY));
     assert!(kinds(&mut notes).contains(&("new/a".to_owned(), ReadKind::Content)));
 }
 
@@ -231,8 +231,8 @@ fn what_is_mounted_is_no_link() {
     let directory = tempfile::tempdir().unwrap();
     let root = std::fs::canonicalize(directory.path()).unwrap();
     let mut notes = notes(&root, false);
-    notes.note(root.to_str().unwrap(), Intent::LookAtLink);
-    notes.note("/usr", Intent::LookAtLink);
+    notes.note_call(root.to_str().unwrap(), Intent::LookAtLink);
+    notes.note_call("/usr", Intent::LookAtLink);
     assert_eq!(
         kinds(&mut notes),
         expected(&[("", ReadKind::Metadata), ("/usr", ReadKind::Metadata)])
@@ -245,8 +245,8 @@ fn what_leads_to_what_is_shown_depends_on_its_being_there() {
     let root = std::fs::canonicalize(directory.path()).unwrap();
     let mut notes = notes(&root, false);
     notes.scope.host = Reach::These(vec!["/usr".to_owned(), "/opt/a".to_owned()]);
-    notes.note("/opt", Intent::List);
-    notes.note("/srv", Intent::List);
+    notes.note_call("/opt", Intent::List);
+    notes.note_call("/srv", Intent::List);
     assert_eq!(
         kinds(&mut notes),
         expected(&[("/opt/a", ReadKind::Metadata)])
@@ -261,13 +261,13 @@ fn what_lets_a_change_or_a_look_fail_is_noted() {
     std::fs::write(root.join("file"), "1").unwrap();
     let path = |name: &str| format!("{}/{name}", root.display());
     let mut notes = notes(&root, true);
-    notes.note(
+    notes.note_call(
         &path("none/x"),
         Intent::Open(libc::O_WRONLY | libc::O_CREAT),
     );
-    notes.note(&path("file/x"), Intent::Look);
+    notes.note_call(&path("file/x"), Intent::Look);
     notes.note_emptied(&path("some"));
-    notes.note(&path("some"), Intent::Alter);
+    notes.note_call(&path("some"), Intent::Alter);
     let kinds = kinds(&mut notes);
     for one in [
         ("none", ReadKind::Metadata),
