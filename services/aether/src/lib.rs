@@ -42,6 +42,7 @@ mod readsets;
 mod real_places;
 mod report;
 mod resolve;
+mod rustc_info;
 mod schedule;
 mod secrets;
 mod serve;

@@ -19,6 +19,7 @@ use crate::memo::{self, Memos, Weighed};
 use crate::named::{self, Withheld};
 use crate::observe::Places;
 use crate::outside::Watched;
+use crate::rustc_info;
 use crate::session::{Bare, Session};
 use crate::sight::{Sight, real};
 use crate::sources::{Source, observed_tree};
@@ -325,7 +326,7 @@ impl Preparer {
             let host = Host::new(outside.clone());
             let host = if fresh { host.afresh() } else { host };
             let located = self.locate(request, host).await;
-            let (workspace, toolchain) = located.map_err(fault)?;
+            let (mut workspace, toolchain) = located.map_err(fault)?;
             let name = memo::name(request, &workspace, &toolchain);
             if !fresh {
                 let cache = &self.stat_cache;
@@ -336,6 +337,9 @@ impl Preparer {
                 if let Some(plan) = found {
                     return Ok(Planned::found(workspace, toolchain, plan));
                 }
+            }
+            if !fresh && let Some(kept) = rustc_info::directory(&self.home, &toolchain, request) {
+                workspace.keep_rustc_info(kept);
             }
             let (workspace, plan, weighed) = {
                 let (request, cache) = (request.clone(), Arc::clone(&self.stat_cache));

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::cargo_json::{Metadata, UNIT_GRAPH_VERSION, UnitGraph};
-use crate::compiler::Compiler;
+use crate::compiler::{self, Compiler};
 use crate::config::Value;
 use crate::error::PlanError;
 use crate::flags;
@@ -36,7 +36,7 @@ pub(crate) fn ask(
     overrides: &[String],
 ) -> Result<Answers, PlanError> {
     let targets = flags::requested_targets(request, workspace)?;
-    let env = cargo_env(request, compiler);
+    let env = cargo_env(request, workspace, compiler);
     let lock = workspace.root.join("Cargo.lock");
     std::thread::scope(|scope| {
         let platforms = scope.spawn(|| platforms(request, workspace, compiler, &targets));
@@ -62,21 +62,31 @@ pub(crate) fn ask(
 
 /// The environment for cargo. It asks rustc through the user's wrappers, as for a build; those that
 /// only cache are left out, as for a compile.
-fn cargo_env(request: &PlanRequest, compiler: &Compiler) -> BTreeMap<String, String> {
+fn cargo_env(
+    request: &PlanRequest,
+    workspace: &Workspace,
+    compiler: &Compiler,
+) -> BTreeMap<String, String> {
     let mut env = tool_env(&request.env);
     let wrappers = [
-        ("RUSTC_WRAPPER", &compiler.wrapper),
-        ("RUSTC_WORKSPACE_WRAPPER", &compiler.workspace_wrapper),
+        (compiler::WRAPPER, &compiler.wrapper),
+        (compiler::WORKSPACE_WRAPPER, &compiler.workspace_wrapper),
     ];
-    for (name, wrapper) in wrappers {
-        if wrapper.is_none() {
+    for ((variable, key), used) in wrappers {
+        if used.is_none() && compiler::asked(request, workspace, variable, key).is_some() {
             // Empty is cargo's way of saying none, whatever the configuration says.
-            env.insert(name.to_owned(), String::new());
+            env.insert(variable.to_owned(), String::new());
         }
     }
     if compiler.others().next().is_some() {
         // Cargo would take what such a program said before, by the time of its file.
         env.insert("CARGO_CACHE_RUSTC_INFO".to_owned(), "0".to_owned());
+    } else if let Some(directory) = &workspace.rustc_info
+        && workspace.toolchain.has_build_dir()
+        && !flags::may_name_files(request, workspace)
+    {
+        // Beside that, only compiles use it.
+        env.insert("CARGO_BUILD_BUILD_DIR".to_owned(), directory.clone());
     }
     env
 }

@@ -35,7 +35,7 @@ impl Compiler {
         workspace: &Workspace,
         notes: &mut Vec<String>,
     ) -> Result<Self, PlanError> {
-        let mut wrapper = |variable: &str, key: &str| {
+        let mut wrapper = |(variable, key): (&str, &str)| {
             let asked = asked(request, workspace, variable, key);
             let Some(name) = asked.filter(|name| !name.is_empty()) else {
                 return Ok(None);
@@ -58,8 +58,8 @@ impl Compiler {
             Ok(Some(workspace.fixed(text(&found)?)))
         };
         Ok(Self {
-            wrapper: wrapper("RUSTC_WRAPPER", "rustc-wrapper")?,
-            workspace_wrapper: wrapper("RUSTC_WORKSPACE_WRAPPER", "rustc-workspace-wrapper")?,
+            wrapper: wrapper(WRAPPER)?,
+            workspace_wrapper: wrapper(WORKSPACE_WRAPPER)?,
             rustc: own_rustc(request, workspace)?,
         })
     }
@@ -91,8 +91,15 @@ impl Compiler {
     }
 }
 
+/// The variable and the key below `build` of what runs every compile.
+pub(crate) const WRAPPER: (&str, &str) = ("RUSTC_WRAPPER", "rustc-wrapper");
+
+/// Those of what runs the compiles of the workspace's members.
+pub(crate) const WORKSPACE_WRAPPER: (&str, &str) =
+    ("RUSTC_WORKSPACE_WRAPPER", "rustc-workspace-wrapper");
+
 /// A setting of cargo's for a program: the variable comes before all others.
-fn asked(
+pub(crate) fn asked(
     request: &PlanRequest,
     workspace: &Workspace,
     variable: &str,

@@ -131,6 +131,26 @@ fn rustflags(
     Ok(flags)
 }
 
+/// Whether rustc may be told of files by flags or variables, on whose content it then depends what it
+/// says of itself. Cargo goes by their names.
+pub(crate) fn may_name_files(request: &PlanRequest, workspace: &Workspace) -> bool {
+    let config = &workspace.config;
+    let tables = config.tables(&["target"]).into_iter();
+    let of_targets = tables.filter_map(|(_, table)| table.get("rustflags").map(words_of));
+    let of_all = config.words(&["build", "rustflags"]);
+    let configured = of_targets.chain(of_all).flatten();
+    let variables = request.env.iter();
+    let given = variables.filter(|(name, _)| name.ends_with("RUSTFLAGS"));
+    let names_file = |text: &str| {
+        ["/", "@", ".json", "sysroot"]
+            .iter()
+            .any(|part| text.contains(part))
+    };
+    request.env.contains_key("RUST_TARGET_PATH")
+        || given.into_iter().any(|(_, value)| names_file(value))
+        || configured.into_iter().any(|flag| names_file(&flag))
+}
+
 fn matches_cfg(key: &str, cfgs: &[Cfg]) -> bool {
     key.starts_with("cfg(") && CfgExpr::matches_key(key, cfgs)
 }

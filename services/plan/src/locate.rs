@@ -34,6 +34,20 @@ pub struct Workspace {
     pub(crate) host: Host,
     /// Where cargo would build, once it said so.
     pub(crate) target: Arc<OnceLock<PathBuf>>,
+    /// Where cargo may keep what rustc says of itself.
+    pub(crate) rustc_info: Option<String>,
+}
+
+impl Workspace {
+    /// Has cargo keep in a directory what rustc says of itself, and find it there again. What that
+    /// depends on names the directory: the toolchain's content, the environment and the processor.
+    ///
+    /// Cargo itself keeps it in its target directory, which is not there where only vx builds, and
+    /// so asks rustc half a dozen times for each plan.
+    pub fn keep_rustc_info(&mut self, directory: String) {
+        self.host.leave_out([directory.clone()]);
+        self.rustc_info = Some(directory);
+    }
 }
 
 /// Finds the workspace, checkout and toolchain of a request. All that decides it is looked at each
@@ -59,6 +73,7 @@ pub fn locate(host: &Host, request: &PlanRequest) -> Result<Workspace, PlanError
         rustup_home: toolchain::rustup_home(&request.env),
         host: host.clone(),
         target: Arc::default(),
+        rustc_info: None,
     })
 }
 

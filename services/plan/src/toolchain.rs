@@ -40,6 +40,18 @@ impl Toolchain {
         let release = line_of(&self.rustc_version, "release: ").unwrap_or_default();
         release.contains("-nightly") || release.contains("-dev")
     }
+
+    /// Whether its cargo may have another directory for what it keeps than for what it builds.
+    pub(crate) fn has_build_dir(&self) -> bool {
+        has_build_dir(&self.cargo_version)
+    }
+}
+
+/// Whether a cargo that says this of its version knows `build.build-dir`: since 1.91.
+fn has_build_dir(version: &str) -> bool {
+    let release = version.strip_prefix("cargo ").unwrap_or_default();
+    let mut numbers = release.split('.').map(|part| part.parse::<u32>().ok());
+    matches!((numbers.next(), numbers.next()), (Some(Some(1)), Some(Some(minor))) if minor >= 91)
 }
 
 /// What rustc says of a target.
@@ -254,6 +266,24 @@ fn line_of<'a>(text: &'a str, prefix: &str) -> Option<&'a str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn versions_with_a_build_directory() {
+        for version in [
+            "cargo 1.91.0 (ea2d97820 2025-10-10)",
+            "cargo 1.96.0-nightly (x)",
+        ] {
+            assert!(has_build_dir(version), "{version}");
+        }
+        for version in [
+            "cargo 1.90.0 (840b83a10 2025-07-30)",
+            "cargo",
+            "",
+            "cargo 2.0.0",
+        ] {
+            assert!(!has_build_dir(version), "{version}");
+        }
+    }
 
     #[test]
     fn a_target_without_dynamic_libraries() {

@@ -44,6 +44,10 @@ const DOORS: &[(&str, &str)] = &[
         "the toolchain's identity, which is in every key",
     ),
     (
+        "services/aether/src/rustc_info.rs",
+        "makes directories of vx's own",
+    ),
+    (
         "services/aether/src/readsets.rs",
         "links before a `..`, each of which it adds to the read set",
     ),

@@ -1,0 +1,74 @@
+//! Where cargo keeps what rustc says of itself, when it plans for vx.
+//!
+//! Cargo believes what it kept for as long as the time of rustc's file is the same, and the flags.
+//! Here a directory is named by all else that it depends on, so that what is kept in there never has
+//! to change.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use vx_core::Digest;
+use vx_plan::PlanRequest;
+
+use crate::host;
+
+/// How many directories are kept, of a few kilobytes each; the oldest go first.
+const MOST: usize = 64;
+
+/// The directory for a request that uses a toolchain; `None` where there can't be one.
+pub(crate) fn directory(home: &Path, toolchain: &Digest, request: &PlanRequest) -> Option<String> {
+    let name = Digest::of_value(
+        "vx rustc info 1",
+        &(toolchain, &request.env, host::processor()),
+    );
+    let all = home.join("aether").join("rustc-info");
+    let directory = all.join(name.short());
+    if !directory.is_dir() {
+        fs::create_dir_all(&directory).ok()?;
+        forget_old(&all);
+    }
+    directory.to_str().map(str::to_owned)
+}
+
+/// Removes the oldest directories past [`MOST`].
+fn forget_old(all: &Path) {
+    let entries = fs::read_dir(all).into_iter().flatten().flatten();
+    let mut known: Vec<(SystemTime, PathBuf)> = entries
+        .filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path())))
+        .collect();
+    known.sort();
+    let count = known.len().saturating_sub(MOST);
+    for (_, path) in known.into_iter().take(count) {
+        // One that can't be removed is there the next time.
+        let _ = fs::remove_dir_all(path);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_are_so_many_at_most() {
+        let home = tempfile::tempdir().unwrap();
+        let toolchain = Digest::of(b"1");
+        let mut request = PlanRequest::default();
+        let mut last = None;
+        for number in 0..=MOST + 1 {
+            request.env.insert("N".to_owned(), number.to_string());
+            last = directory(home.path(), &toolchain, &request);
+        }
+        let last = last.unwrap();
+        assert_eq!(
+            directory(home.path(), &toolchain, &request),
+            Some(last.clone())
+        );
+        assert_ne!(
+            directory(home.path(), &Digest::of(b"2"), &request),
+            Some(last)
+        );
+        let kept = fs::read_dir(home.path().join("aether/rustc-info")).unwrap();
+        assert!(kept.count() <= MOST);
+    }
+}
