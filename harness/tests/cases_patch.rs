@@ -166,3 +166,39 @@ fn another_checkout_has_patches_of_its_own() {
     .builds(BOTH)
     .prints("of another patch");
 }
+
+/// The older table for the same, in the manifest.
+#[test]
+fn replacements() {
+    let env = Env::new().with_cargo_home(CargoHome::Empty);
+    let url = repository(&env);
+    let all = project(&env, &url);
+    let mut app = Cases::of(&env, Project::at(all.join("ws")));
+    app.build("none").builds(BOTH).prints("of the repository");
+    let manifest = app.project().read("Cargo.toml");
+    app.change("one", |p| {
+        p.write(
+            "Cargo.toml",
+            &format!(
+                "{manifest}\n[replace]\n\"{url}#answer@0.1.0\" = {{ path = \"../patches/answer\" }}\n"
+            ),
+        );
+    })
+    .builds(BOTH)
+    .prints("of the patch");
+    app.change("it changed", |_| {
+        all.edit("patches/answer/src/lib.rs", "the", "this");
+    })
+    .builds(BOTH)
+    .prints("of this patch");
+    app.change("another package takes its place", |_| {
+        all.rename("patches/answer", "patches/old");
+        all.rename("deeper", "patches/answer");
+        all.edit("patches/answer/Cargo.toml", "deeper", "answer");
+    })
+    .builds(BOTH)
+    .prints("from deeper");
+    app.change("none again", |p| p.write("Cargo.toml", &manifest))
+        .builds([])
+        .prints("of the repository");
+}
