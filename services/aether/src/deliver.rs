@@ -57,36 +57,53 @@ pub(crate) struct Turn {
     asked: Digest,
 }
 
+/// Variables that a build's actions named, with digests of the values of those that were set.
+type Named = BTreeMap<String, Option<Digest>>;
+
 /// Which build last delivered what. One that began before that one, and was asked for the same, has
 /// older sources.
 #[derive(Default)]
 pub(crate) struct Deliveries {
     begun: AtomicU64,
-    last: Mutex<HashMap<PathBuf, Turn>>,
+    last: Mutex<HashMap<PathBuf, (Turn, Arc<Named>)>>,
 }
 
 impl Deliveries {
-    /// The turn of a build that begins.
-    pub(crate) fn begin(&self, selection: &Selection) -> Turn {
+    /// The turn of a build that begins. The same is asked for by the same selection from the same
+    /// directory, with the same toolchain, and variables that make the same plan.
+    pub(crate) fn begin(
+        &self,
+        selection: &Selection,
+        cwd: &str,
+        toolchain: &Digest,
+        env: &BTreeMap<String, String>,
+    ) -> Turn {
+        let asked = (selection, cwd, toolchain, vx_plan::plan_env(env));
         Turn {
             number: self.begun.fetch_add(1, Ordering::Relaxed),
-            asked: Digest::of_value("vx delivery 1", selection),
+            asked: Digest::of_value("vx delivery 2", &asked),
         }
     }
 
     /// Has a build put something at a path, unless one did that was asked for the same and began
-    /// later.
+    /// later. It was not where a variable that both named had another value.
     ///
     /// # Errors
     /// As `put` has them.
     fn in_turn(
         &self,
         build: Turn,
+        named: &Arc<Named>,
         path: &Path,
         put: impl FnOnce() -> io::Result<()>,
     ) -> io::Result<()> {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        let newer = |last: &Turn| last.asked == build.asked && last.number > build.number;
+        let newer = |(last, their): &(Turn, Arc<Named>)| {
+            let mut named = named.iter();
+            last.asked == build.asked
+                && last.number > build.number
+                && named.all(|(name, value)| their.get(name).is_none_or(|their| their == value))
+        };
         if last.get(path).is_some_and(newer) {
             return Ok(());
         }
@@ -94,9 +111,16 @@ impl Deliveries {
         if last.len() >= MAX_DELIVERED {
             last.clear();
         }
-        last.insert(path.to_owned(), build);
+        last.insert(path.to_owned(), (build, Arc::clone(named)));
         Ok(())
     }
+}
+
+/// The variables that a build's actions named.
+fn named(context: &BuildContext, finished: &impl Fn(usize) -> Option<Arc<Finished>>) -> Arc<Named> {
+    let units = 0..context.plan.units.len();
+    let env = units.filter_map(|unit| Some(finished(unit)?.parts.as_ref()?.env.clone()));
+    Arc::new(env.flatten().collect())
 }
 
 /// The directory of a triple's final outputs.
@@ -111,8 +135,14 @@ pub(crate) fn directory(context: &BuildContext, unit: usize) -> PathBuf {
 
 impl BuildContext {
     /// Puts something at a path, unless a later build did.
-    fn in_turn(&self, path: &Path, put: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
-        self.shared.deliveries.in_turn(self.turn, path, put)
+    fn in_turn(
+        &self,
+        named: &Arc<Named>,
+        path: &Path,
+        put: impl FnOnce() -> io::Result<()>,
+    ) -> io::Result<()> {
+        let deliveries = &self.shared.deliveries;
+        deliveries.in_turn(self.turn, named, path, put)
     }
 }
 
@@ -136,11 +166,12 @@ pub(crate) async fn deliver(
         Ok(trees) => trees,
         Err(lost) => return Ok(Delivery::Lost(lost)),
     };
+    let named = named(context, &finished);
     let cache = Arc::clone(&context.shared.stat_cache);
     let pending: Vec<Final> = tokio::task::block_in_place(|| {
         let waits = |file: &Final| {
             let in_place = is_in_place(&cache, &file.path, file.content, umask);
-            !in_place || context.in_turn(&file.path, || Ok(())).is_err()
+            !in_place || context.in_turn(&named, &file.path, || Ok(())).is_err()
         };
         wanted.into_iter().filter(waits).collect()
     });
@@ -171,8 +202,10 @@ pub(crate) async fn deliver(
             return Ok(Delivery::Lost(finals.chain(scripts).collect()));
         }
     };
-    tokio::task::block_in_place(|| put_in_place(context, &staging, &trees, &pending, umask))
-        .map_err(|error| cannot_write(&context.workspace, &error))?;
+    tokio::task::block_in_place(|| {
+        put_in_place(context, &named, &staging, &trees, &pending, umask)
+    })
+    .map_err(|error| cannot_write(&context.workspace, &error))?;
     Ok(Delivery::Done {
         outputs,
         fetched,
@@ -183,6 +216,7 @@ pub(crate) async fn deliver(
 /// What a program looks for is there before the program is.
 fn put_in_place(
     context: &BuildContext,
+    named: &Arc<Named>,
     staging: &Staging,
     trees: &[OutDir],
     files: &[Final],
@@ -192,10 +226,12 @@ fn put_in_place(
     for tree in trees {
         let first = index;
         index += tree.files().count();
-        context.in_turn(&tree.path, || tree.put_in_place(staging, first, umask))?;
+        context.in_turn(named, &tree.path, || {
+            tree.put_in_place(staging, first, umask)
+        })?;
     }
     for (index, file) in (index..).zip(files) {
-        context.in_turn(&file.path, || {
+        context.in_turn(named, &file.path, || {
             let staged = staging.put(index, file.content.mode(umask), &file.path)?;
             context.shared.stat_cache.wrote(&file.path, &staged);
             Ok(())
@@ -290,17 +326,29 @@ mod tests {
             release: true,
             ..Selection::default()
         };
-        let (first, second) = (deliveries.begin(&same), deliveries.begin(&same));
-        let third = deliveries.begin(&other);
-        let puts = |build, path| {
+        let toolchain = Digest::of(b"1");
+        let env = |flags: &str| BTreeMap::from([("RUSTFLAGS".to_owned(), flags.to_owned())]);
+        let begin = |selection: &Selection, cwd: &str, flags: &str| {
+            deliveries.begin(selection, cwd, &toolchain, &env(flags))
+        };
+        let (first, second) = (begin(&same, "/", ""), begin(&same, "/", ""));
+        let third = begin(&other, "/", "");
+        let elsewhere = begin(&same, "/deeper", "");
+        let flagged = begin(&same, "/", "--cfg=a");
+        let names = |value: &[u8]| {
+            let named = [("WORD".to_owned(), Some(Digest::of(value)))];
+            Arc::new(Named::from(named))
+        };
+        let puts_as = |build, named: &Arc<Named>, path| {
             let mut put = false;
-            let done = deliveries.in_turn(build, Path::new(path), || {
+            let done = deliveries.in_turn(build, named, Path::new(path), || {
                 put = true;
                 Ok(())
             });
             done.unwrap();
             put
         };
+        let puts = |build, path| puts_as(build, &Arc::default(), path);
         assert!(puts(first, "/a"));
         assert!(puts(second, "/a"));
         assert!(!puts(first, "/a"));
@@ -308,7 +356,19 @@ mod tests {
         // Who was asked for something else has what that is.
         assert!(puts(third, "/b"));
         assert!(puts(first, "/b"));
-        let failed = deliveries.in_turn(second, Path::new("/c"), || Err(io::Error::other("full")));
+        for variant in [elsewhere, flagged] {
+            assert!(puts(variant, "/b"));
+            assert!(puts(first, "/b"));
+        }
+        // So has who gave another value to what is named.
+        assert!(puts_as(second, &names(b"2"), "/d"));
+        assert!(puts_as(first, &names(b"1"), "/d"));
+        assert!(puts_as(second, &names(b"2"), "/d"));
+        assert!(!puts_as(first, &names(b"2"), "/d"));
+        assert!(!puts(first, "/d"));
+        let failed = deliveries.in_turn(second, &Arc::default(), Path::new("/c"), || {
+            Err(io::Error::other("full"))
+        });
         assert!(failed.is_err());
         assert!(puts(first, "/c"));
     }

@@ -194,7 +194,12 @@ impl Engine {
         let context = Arc::new(BuildContext::new(
             BuildParts {
                 run_id: run_id.clone(),
-                turn: self.shared.deliveries.begin(&request.selection),
+                turn: self.shared.deliveries.begin(
+                    &request.selection,
+                    &request.cwd,
+                    &prepared.identities.toolchain,
+                    &request.env,
+                ),
                 shared: self.shared.clone(),
                 plan: prepared.plan,
                 graph: prepared.graph,

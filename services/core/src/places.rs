@@ -89,6 +89,16 @@ pub fn below<'a>(path: &'a str, base: &str) -> Option<&'a str> {
 /// Where a host's kernel shows itself as files, and devices: nobody's input.
 pub const KERNEL: &[&str] = &["/proc", "/sys", "/dev"];
 
+/// Where files of anybody's lie in memory, among devices.
+pub const SHARED_MEMORY: &str = "/dev/shm";
+
+/// Whether a path is one of the kernel's, at which nobody has files.
+#[must_use]
+pub fn is_of_kernel(path: &str) -> bool {
+    let mut kernel = KERNEL.iter();
+    kernel.any(|kernel| below(path, kernel).is_some()) && below(path, SHARED_MEMORY).is_none()
+}
+
 /// What of the host every action sees under its own path, read-only, as far as it is there:
 /// tools, headers and libraries. `/etc/alternatives` is where Debian's `cc` leads; `/nix/store`
 /// holds everything on NixOS.
@@ -115,7 +125,18 @@ mod tests {
             ["/home/me/src/p", "/vx/p", "/me/src/p", "/src/p"]
         );
         assert_eq!(ways_back("/p"), ["/p", "/vx/p"]);
+        assert_eq!(ways_back("/dev/shm/p"), ["/dev/shm/p", "/vx/p", "/shm/p"]);
         // What is there for everybody is no checkout.
         assert_eq!(ways_back("/srv/usr/out"), ["/srv/usr/out"]);
+    }
+
+    #[test]
+    fn files_in_memory_are_not_the_kernels() {
+        for path in ["/dev", "/dev/null", "/proc/self/maps", "/sys", "/dev/shmem"] {
+            assert!(is_of_kernel(path), "{path}");
+        }
+        for path in ["/dev/shm", "/dev/shm/p/Cargo.toml", "/device"] {
+            assert!(!is_of_kernel(path), "{path}");
+        }
     }
 }

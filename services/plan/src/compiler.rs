@@ -131,7 +131,7 @@ fn own_rustc(request: &PlanRequest, workspace: &Workspace) -> Result<Option<Stri
 }
 
 /// Whether a program is rustup under another name: a link to it, or a copy beside it.
-fn is_rustup(host: &Host, program: &Path) -> bool {
+pub(crate) fn is_rustup(host: &Host, program: &Path) -> bool {
     let Ok(real) = host.canonicalize(program) else {
         return false;
     };

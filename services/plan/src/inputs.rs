@@ -23,12 +23,9 @@ const CARGOS_OWN: &[&str] = &[
     // Which versions there are. Without a lock file a build takes those it finds once and writes
     // them down; with one it takes those.
     "registry/index",
-    // Packages by checksum, as they came and unpacked: the lock file names their content.
+    // Packages by checksum as they came, and repositories: the lock file names their content.
     "registry/cache",
-    "registry/src",
-    // Repositories, and their trees by commit, which the lock file names.
     "git/db",
-    "git/checkouts",
     "registry/CACHEDIR.TAG",
     "git/CACHEDIR.TAG",
     // Locks that cargo processes take against one another.
@@ -43,6 +40,10 @@ const CARGOS_OWN: &[&str] = &[
     "credentials",
     "credentials.toml",
 ];
+
+/// Where cargo unpacks these packages, and what it checks out by commits that the lock file names. But
+/// a checkout may lie there, or a package that is named by its path.
+const UNPACKED: &[&str] = &["registry/src", "git/checkouts"];
 
 /// What cargo keeps in a target directory when it only plans.
 const IN_TARGET: &[&str] = &[
@@ -85,6 +86,11 @@ pub fn inputs(
     let mut sorting = Sorting {
         workspace,
         left_out: left_out(&workspace.cargo_home).map(PathBuf::from).collect(),
+        unpacked: UNPACKED
+            .iter()
+            .map(|name| workspace.cargo_home.join(name))
+            .collect(),
+        local: local(workspace, plan),
         target: workspace.target.get().cloned(),
         looks: looks.looks.clone(),
         found: BTreeSet::new(),
@@ -119,9 +125,25 @@ pub fn inputs(
     })
 }
 
+/// Directories whose content the lock file does not name, wherever they are.
+fn local(workspace: &Workspace, plan: &Plan) -> Vec<PathBuf> {
+    let packages = plan.packages.iter().filter(|package| package.is_local);
+    let packages = packages.flat_map(|package| workspace.host_paths(&package.found_at));
+    let mut local: Vec<PathBuf> = packages.collect();
+    local.push(workspace.root.clone());
+    // Where cargo's home lies within the checkout, not all of that is the checkout's own.
+    if workspace.checkout.starts_with(&workspace.cargo_home) {
+        local.push(workspace.checkout.clone());
+    }
+    local
+}
+
 struct Sorting<'a> {
     workspace: &'a Workspace,
     left_out: Vec<PathBuf>,
+    unpacked: Vec<PathBuf>,
+    /// See [`local`].
+    local: Vec<PathBuf>,
     target: Option<PathBuf>,
     looks: BTreeMap<Look, Option<Seen>>,
     found: BTreeSet<PlanInput>,
@@ -130,9 +152,9 @@ struct Sorting<'a> {
 impl Sorting<'_> {
     fn counts(&self, look: &Look, seen: Option<Seen>) -> bool {
         let path = Path::new(&look.path);
-        let mut kernel = places::KERNEL.iter();
-        if kernel.any(|kernel| path.starts_with(kernel))
+        if places::is_of_kernel(&look.path)
             || self.left_out.iter().any(|out| path.starts_with(out))
+            || self.is_unpacked(path)
         {
             return false;
         }
@@ -156,6 +178,16 @@ impl Sorting<'_> {
         look.kind != ReadKind::Existence || !(has(ReadKind::Content) || has(ReadKind::Listing))
     }
 
+    /// Whether the lock file names what is at a path.
+    fn is_unpacked(&self, path: &Path) -> bool {
+        let lies_in = |base: &PathBuf| path.starts_with(base);
+        let deepest = |bases: &[PathBuf]| {
+            let bases = bases.iter().filter(|base| lies_in(base));
+            bases.map(|base| base.as_os_str().len()).max()
+        };
+        deepest(&self.unpacked).is_some_and(|unpacked| Some(unpacked) > deepest(&self.local))
+    }
+
     fn add(&mut self, look: &Look, seen: Option<Seen>) -> Result<(), PlanError> {
         let path = Path::new(&look.path);
         if let Some(relative) = self.above(path) {
@@ -170,13 +202,7 @@ impl Sorting<'_> {
                 return Ok(());
             }
         }
-        let path = match path.strip_prefix(&self.workspace.toolchain.sysroot) {
-            Ok(relative) => PlanPath::Toolchain(text(relative)?.to_owned()),
-            Err(_) => match path.strip_prefix(&self.workspace.rustup_home) {
-                Ok(relative) => PlanPath::RustupHome(text(relative)?.to_owned()),
-                Err(_) => self.workspace.plan_path(path)?,
-            },
-        };
+        let path = self.workspace.plan_path(path)?;
         let kind = look.kind;
         self.found.insert(PlanInput { path, kind });
         Ok(())
@@ -187,9 +213,9 @@ impl Sorting<'_> {
     fn above(&self, path: &Path) -> Option<String> {
         let workspace = self.workspace;
         let homes = [&workspace.cargo_home, &workspace.rustup_home];
-        if homes.into_iter().any(|home| path.starts_with(home))
-            || path.starts_with(&workspace.checkout)
-        {
+        let of_home =
+            |home: &&PathBuf| path.starts_with(home) && !workspace.checkout.starts_with(home);
+        if homes.iter().any(of_home) || path.starts_with(&workspace.checkout) {
             return None;
         }
         let nearest = workspace.checkout.parent()?;

@@ -26,16 +26,24 @@ pub(crate) fn join(base: &str, relative: &str) -> String {
 }
 
 impl Workspace {
-    /// Expresses a host path without the host, where that is possible.
+    /// Expresses a host path without the host, where that is possible: by the innermost of the
+    /// directories that are another one for others. Each of them may lie in each other.
     pub(crate) fn plan_path(&self, path: &Path) -> Result<PlanPath, PlanError> {
-        // Cargo's home first: it can lie in the checkout, and stays what it is.
-        if let Ok(relative) = path.strip_prefix(&self.cargo_home) {
-            return Ok(PlanPath::CargoHome(text(relative)?.to_owned()));
+        type Makes = fn(String) -> PlanPath;
+        let bases: [(&Path, Makes); 4] = [
+            (&self.cargo_home, PlanPath::CargoHome),
+            (&self.rustup_home, PlanPath::RustupHome),
+            (&self.toolchain.sysroot, PlanPath::Toolchain),
+            (&self.checkout, PlanPath::Checkout),
+        ];
+        let inside = bases.into_iter().filter_map(|(base, makes)| {
+            let relative = path.strip_prefix(base).ok()?;
+            Some((base.as_os_str().len(), relative, makes))
+        });
+        match inside.max_by_key(|(depth, ..)| *depth) {
+            Some((_, relative, makes)) => Ok(makes(text(relative)?.to_owned())),
+            None => Ok(PlanPath::Host(text(path)?.to_owned())),
         }
-        if let Ok(relative) = path.strip_prefix(&self.checkout) {
-            return Ok(PlanPath::Checkout(text(relative)?.to_owned()));
-        }
-        Ok(PlanPath::Host(text(path)?.to_owned()))
     }
 
     /// The host's files that a path of a plan means: one, or with [`PlanPath::Parents`] one in
@@ -52,7 +60,11 @@ impl Workspace {
                 .ancestors()
                 .skip(1)
                 .map(|dir| dir.join(name))
-                .filter(|path| !path.starts_with(&self.cargo_home))
+                .filter(|path| {
+                    // What is found there is the home's.
+                    self.checkout.starts_with(&self.cargo_home)
+                        || !path.starts_with(&self.cargo_home)
+                })
                 .collect(),
         }
     }

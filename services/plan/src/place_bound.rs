@@ -30,8 +30,8 @@ pub(crate) fn absolute(text: &str) -> impl Iterator<Item = &str> {
         (!relative && !path.starts_with("//") && path.len() > 1).then_some(path)
     });
     paths.filter(|path| {
-        let mut everywhere = places::HOST.iter().chain(places::KERNEL);
-        !everywhere.any(|place| places::below(path, place).is_some())
+        let mut everywhere = places::HOST.iter();
+        !places::is_of_kernel(path) && !everywhere.any(|place| places::below(path, place).is_some())
     })
 }
 

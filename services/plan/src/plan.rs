@@ -18,6 +18,7 @@ use crate::overrides;
 use crate::packages::{Checksums, package};
 use crate::paths::{replace_path, text};
 use crate::request::{PlanRequest, plan_env};
+use crate::toolchain;
 use crate::units::{Making, spread_build_scripts, unit};
 
 /// Variables of the user's that change what rustc does and that cargo passes on.
@@ -74,10 +75,12 @@ pub fn memo_static(request: &PlanRequest, workspace: &Workspace) -> Vec<u8> {
         path.to_string_lossy().into_owned()
     };
     let compiler = Compiler::of(request, workspace, &mut Vec::new()).ok();
-    // A program of the user's that stands before rustc may heed any variable.
+    // A program of the user's that stands before rustc, or for cargo, may heed any variable.
     let foreign = compiler
         .as_ref()
-        .is_none_or(|compiler| compiler.others().next().is_some());
+        .is_none_or(|compiler| compiler.others().next().is_some())
+        || !toolchain::is_plain(&workspace.host, &workspace.toolchain.cargo)
+        || !toolchain::is_plain(&workspace.host, &workspace.toolchain.rustc);
     let statics = Static {
         version: PLAN_VERSION,
         selection: crate::Selection {

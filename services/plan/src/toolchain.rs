@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::compiler::Compiler;
+use crate::compiler::{Compiler, is_rustup};
 use crate::config::Config;
 use crate::error::PlanError;
 use crate::host::Host;
@@ -78,10 +78,22 @@ pub(crate) fn find(
         .or_else(|| config.program(&["build", "rustc"]))
         .unwrap_or_else(|| "rustc".to_owned());
     let rustc = find_program(host, &rustc_name, cwd, env)?;
-    let own = rustc_name == "rustc";
+    let own = is_plain(host, &cargo) && is_plain(host, &rustc);
     ask(host, &cargo, &rustc, cwd, env, |name| {
         !own || decides_toolchain(name)
     })
+}
+
+/// Whether a program is a toolchain's own, or rustup's stand-in for it, so that it is known which
+/// variables it heeds. What a user or another tool put in its place may heed any.
+pub(crate) fn is_plain(host: &Host, program: &Path) -> bool {
+    let Ok(real) = host.canonicalize(program) else {
+        return false;
+    };
+    let is_named = real.file_name() == program.file_name();
+    let prefix = real.parent().and_then(Path::parent);
+    let in_sysroot = prefix.is_some_and(|prefix| host.is_dir(&prefix.join("lib/rustlib")));
+    (is_named && in_sysroot) || is_rustup(host, program)
 }
 
 /// Whether a variable can change which toolchain rustup's stand-ins start, or what that says of

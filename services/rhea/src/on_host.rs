@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 use vx_core::readset::Trace;
-use vx_core::{HostEnd, HostProgram, Observer, OutputStream, ServiceError, places};
+use vx_core::{HostEnd, HostProgram, Observer, OutputStream, ServiceError};
 
 use crate::attend::attend;
 use crate::engine::Engine;
@@ -96,16 +96,14 @@ pub(crate) async fn run(
     }
 }
 
-/// Everything on the host counts but what the caller knows to be nobody's input, and the kernel's
-/// own file systems.
+/// Everything on the host counts but what the caller knows to be nobody's input.
 fn scope(program: &HostProgram) -> Scope {
-    let kernel = places::KERNEL.iter().map(|path| (*path).to_owned());
     Scope {
         checkout: None,
         elsewhere: Vec::new(),
         toolchain: None,
         writes: Writes::Stay,
-        own: program.nobodys.iter().cloned().chain(kernel).collect(),
+        own: program.nobodys.clone(),
         host: Reach::Everything,
         watched: Vec::new(),
         given: None,

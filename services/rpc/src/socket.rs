@@ -66,6 +66,17 @@ pub enum DialError {
         /// Who asks.
         mine: u32,
     },
+    /// The one who listens sees other files.
+    #[error(
+        "{endpoint} belongs to a process that sees other files: it is in another mount or PID \
+         namespace (a container), or has another root\n\
+         what it would build is not what is here\n\
+         set VX_HOME to a directory of this one's own, or run `vx stop` where it was started"
+    )]
+    OtherFiles {
+        /// Where.
+        endpoint: Endpoint,
+    },
     /// The system refused.
     #[error("can't connect to {endpoint}: {source}")]
     Io {
@@ -124,6 +135,11 @@ impl Stream {
                         mine,
                     });
                 }
+                if !is_of_this_world(&stream).map_err(fault)? {
+                    return Err(DialError::OtherFiles {
+                        endpoint: endpoint.clone(),
+                    });
+                }
                 Ok(Self::Unix(stream.into_std().map_err(fault)?))
             }
             Endpoint::Tcp { port: 0, .. } => Err(EndpointError::AnyPort {
@@ -145,14 +161,24 @@ fn peer_uid(stream: &UnixStream) -> io::Result<u32> {
     Ok(stream.peer_cred()?.uid())
 }
 
-/// Whether the peer is in this process's PID namespace. Actions are in one below it, whatever user
-/// they have; whoever can't be looked at is taken for one of them.
-fn is_of_this_namespace(stream: &UnixStream) -> io::Result<bool> {
+/// Whether the peer is in this process's PID namespace, and sees the same files: the same mounts from
+/// the same root. Actions are in namespaces of their own, whatever user they have; whoever can't be
+/// looked at is taken for one of them.
+fn is_of_this_world(stream: &UnixStream) -> io::Result<bool> {
     let Some(pid) = stream.peer_cred()?.pid().filter(|pid| *pid > 0) else {
         return Ok(false);
     };
+    let pid = pid.to_string();
     let own = depth("self");
-    Ok(own.is_some() && depth(&pid.to_string()) == own)
+    // Something may be mounted between the two looks.
+    let same_view = || view("self").is_some_and(|own| view(&pid) == Some(own));
+    Ok(own.is_some() && depth(&pid) == own && (same_view() || same_view()))
+}
+
+/// Which files a process sees: the mounts below its root (see proc_pid_mountinfo(5)), each of which has a
+/// number that is one machine's. That may be read of processes in other user namespaces too.
+fn view(process: &str) -> Option<Vec<u8>> {
+    std::fs::read(format!("/proc/{process}/mountinfo")).ok()
 }
 
 /// How many PID namespaces a process is in, from the one that `/proc` shows inwards (`NSpid`, see
@@ -182,7 +208,7 @@ pub(crate) enum Accepted {
     Foreign {
         uid: u32,
     },
-    /// A process of another PID namespace: an action, or one of a container's.
+    /// A process in namespaces of its own, or with another root: an action, or one of a container's.
     Enclosed,
 }
 
@@ -273,7 +299,7 @@ impl Listener {
                 if uid != rustix::process::geteuid().as_raw() {
                     return Ok(Accepted::Foreign { uid });
                 }
-                if !is_of_this_namespace(&stream)? {
+                if !is_of_this_world(&stream)? {
                     return Ok(Accepted::Enclosed);
                 }
                 Ok(Accepted::Peer(

@@ -160,7 +160,12 @@ impl Stage {
         let sysroot = self.checkout.path().join("no-toolchain");
         BuildParts {
             run_id: run_id.to_owned(),
-            turn: self.shared.deliveries.begin(&Selection::default()),
+            turn: self.shared.deliveries.begin(
+                &Selection::default(),
+                "/",
+                &Digest::of(b"toolchain"),
+                &BTreeMap::new(),
+            ),
             shared: self.shared.clone(),
             plan: Arc::clone(plan),
             graph: Arc::new(Graph::new(

@@ -163,7 +163,6 @@ fn scope(action: &ActionSpec, base: &Path, own: &Path, hold: &Hold) -> Scope {
     let text = |path: &Path| path.to_string_lossy().into_owned();
     let mut nobodys = hidden(action);
     nobodys.push(text(own));
-    nobodys.extend(places::KERNEL.iter().map(|path| (*path).to_owned()));
     // A toolchain of the distribution's lies among everything else: that is read like the rest.
     let among_others = places::HOST
         .iter()

@@ -309,7 +309,7 @@ impl Accepting {
                     tracing::warn!(%endpoint, uid, "dropped a connection of another user");
                 }
                 Ok(Accepted::Enclosed) => {
-                    tracing::warn!(%endpoint, "dropped a connection of another PID namespace");
+                    tracing::warn!(%endpoint, "dropped a connection from other namespaces, or another root");
                 }
                 Err(error) => {
                     tracing::warn!(%endpoint, %error, "a connection could not be accepted");

@@ -62,7 +62,10 @@ impl Before {
 impl Changes {
     pub(super) fn new() -> Self {
         let root = device("/");
-        let own = |path: &&str| device(path).filter(|device| Some(*device) != root);
+        let memory = device(places::SHARED_MEMORY);
+        let own = |path: &&str| {
+            device(path).filter(|device| Some(*device) != root && Some(*device) != memory)
+        };
         Self {
             started_ns: now_ns(),
             touched: HashSet::new(),

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use vx_core::RelPath;
-use vx_core::places::below;
+use vx_core::places::{self, below};
 use vx_core::readset::ReadPlace;
 
 /// Which paths the trace is for.
@@ -71,6 +71,9 @@ impl Scope {
         if self.watched.iter().any(|one| below(path, one).is_some()) {
             return Side::Out(ReadPlace::Given(path.to_owned()));
         }
+        if self.host == Reach::Everything && places::is_of_kernel(path) {
+            return Side::In;
+        }
         let given = self.given.iter().map(|given| &given.base);
         if self
             .own
@@ -108,7 +111,8 @@ impl Scope {
     /// Whether a name in a listing is one that no observation counts.
     pub(super) fn is_unlisted(&self, path: &str) -> bool {
         let git = within(path, self.checkout.as_deref()) == Some(".git");
-        git || self.own.iter().any(|own| own == path)
+        let kernel = self.host == Reach::Everything && places::KERNEL.contains(&path);
+        git || kernel || self.own.iter().any(|own| own == path)
     }
 }
 
@@ -127,7 +131,7 @@ mod tests {
             elsewhere: Vec::new(),
             toolchain: Some("/opt/rust".to_owned()),
             writes: Writes::Stay,
-            own: vec!["/proc".to_owned(), "/home/me/ws/.vx/runs".to_owned()],
+            own: vec!["/home/me/ws/.vx/runs".to_owned()],
             host: Reach::Everything,
             watched: Vec::new(),
             given: Some(Given {
@@ -143,6 +147,7 @@ mod tests {
             "/home/me",
             "/home/me/ws2/x",
             "/home/me/.vx/rhea/bare",
+            "/dev/shm/x",
         ] {
             assert_eq!(scope.side(path), host(path), "{path}");
         }
