@@ -338,13 +338,16 @@ impl Preparer {
                     return Ok(Planned::found(workspace, toolchain, plan));
                 }
             }
-            if !fresh && let Some(kept) = rustc_info::directory(&self.home, &toolchain, request) {
-                workspace.keep_rustc_info(kept);
+            let kept = rustc_info::directory(&self.home, &toolchain, request);
+            let kept = kept.filter(|_| !fresh);
+            if let Some(kept) = &kept {
+                workspace.keep_rustc_info(kept.clone());
             }
             let (workspace, plan, weighed) = {
                 let (request, cache) = (request.clone(), Arc::clone(&self.stat_cache));
                 blocking(move || {
-                    let plan = vx_plan::plan(&request, &workspace)?;
+                    let plan = vx_plan::plan(&request, &workspace)
+                        .inspect_err(|_| rustc_info::forget(kept.as_deref()))?;
                     let weighed = memo::weigh(&cache, &request, &workspace, &plan, started_ns);
                     Ok::<_, PlanError>((workspace, Arc::new(plan), weighed))
                 })

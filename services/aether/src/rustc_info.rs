@@ -31,6 +31,15 @@ pub(crate) fn directory(home: &Path, toolchain: &Digest, request: &PlanRequest) 
     directory.to_str().map(str::to_owned)
 }
 
+/// Forgets what is in a directory, after a plan could not be made with it: cargo keeps failures too, and
+/// they may have had other reasons.
+pub(crate) fn forget(directory: Option<&str>) {
+    if let Some(directory) = directory {
+        // It is there again, or is not, when it is asked for.
+        let _ = fs::remove_dir_all(directory);
+    }
+}
+
 /// Removes the oldest directories past [`MOST`].
 fn forget_old(all: &Path) {
     let entries = fs::read_dir(all).into_iter().flatten().flatten();
@@ -66,8 +75,15 @@ mod tests {
         );
         assert_ne!(
             directory(home.path(), &Digest::of(b"2"), &request),
-            Some(last)
+            Some(last.clone())
         );
+        fs::write(Path::new(&last).join(".rustc_info.json"), "{}").unwrap();
+        forget(Some(&last));
+        assert_eq!(
+            directory(home.path(), &toolchain, &request),
+            Some(last.clone())
+        );
+        assert!(fs::read_dir(&last).unwrap().next().is_none());
         let kept = fs::read_dir(home.path().join("aether/rustc-info")).unwrap();
         assert!(kept.count() <= MOST);
     }
