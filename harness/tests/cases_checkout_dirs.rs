@@ -187,10 +187,21 @@ fn a_client_that_sees_other_files() {
         "#,
     );
     let _ = env.build(app.project());
-    let mut command = env.command("unshare", app.project());
-    command
-        .args(["--user", "--map-root-user", "--mount"])
-        .arg(env.program("vx"))
-        .arg("build");
-    let _ = env.run(command).refused();
+    let elsewhere = |program: &std::path::Path, arguments: &[&str]| {
+        let mut command = env.command("unshare", app.project());
+        command
+            .args(["--user", "--map-root-user", "--mount"])
+            .arg(program)
+            .args(arguments);
+        env.run(command)
+    };
+    if elsewhere("/bin/true".as_ref(), &[]).status.success() {
+        let _ = elsewhere(&env.program("vx"), &["build"]).refused();
+        // It has daemons of its own where it has a home of its own.
+        let home = env.fresh_path("home");
+        let own = format!("VX_HOME={}", home.display());
+        let vx = env.program("vx").display().to_string();
+        let script = format!("{own} {vx} build && {own} {vx} stop");
+        let _ = elsewhere("/bin/sh".as_ref(), &["-c", &script]).success();
+    }
 }

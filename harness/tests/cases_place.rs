@@ -478,8 +478,9 @@ fn ways_out_of_the_checkout_and_in_again() {
         app.edit("build.rs", "read(\"link\")", "read(\"word\")");
     })
     .runs_scripts_of(["app"])
-    .builds(["app", "build_script_build"])
+    .builds(["build_script_build"])
     .prints("two two");
+    // Once where the checkout has its fixed place, and again where it really is.
     app.change("read by a compiler", |app| {
         app.remove("build.rs");
         app.write(
@@ -487,9 +488,42 @@ fn ways_out_of_the_checkout_and_in_again() {
             &format!("fn main() {{ println!(\"{{}}\", include_str!(\"../../{name}/word\")); }}"),
         );
     })
-    .builds(["app"])
+    .builds(["app", "app"])
     .prints("two");
     app.change("another edit", |app| app.write("word", "three"))
         .builds(["app"])
         .prints("three");
+}
+
+/// A link that names the checkout by its path, to what comes to be there later.
+#[test]
+fn a_link_by_its_path_to_what_is_not_there_yet() {
+    let env = Env::new();
+    let mut app = env.cases(
+        r#"
+        //- /Cargo.toml
+        [package]
+        name = "app"
+        version = "0.1.0"
+        edition = "2024"
+        //- /build.rs
+        fn main() {
+            let word = std::fs::read_to_string("link").unwrap_or("none".into());
+            println!("cargo::rustc-env=WORD={word}");
+        }
+        //- /src/main.rs
+        fn main() { println!("{}", env!("WORD")); }
+        "#,
+    );
+    let here = app.project().path();
+    std::os::unix::fs::symlink(here.join("word"), here.join("link")).expect("the project is ours");
+    app.build("nothing is there")
+        .runs_scripts_of(["app"])
+        .builds(["app", "build_script_build"])
+        .prints("none");
+    app.change("something is", |app| app.write("word", "one"))
+        .runs_scripts_of(["app"])
+        .builds(["app"])
+        .prints("one");
+    app.build("the same").builds([]).prints("one");
 }

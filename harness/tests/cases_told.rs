@@ -185,3 +185,75 @@ fn a_program_that_looks_where_another_package_told() {
     .builds(["app", "data_sys", "user", "user", script])
     .prints("two two");
 }
+
+/// A library includes what another package's script wrote, where that told it to be; it also holds
+/// `held`, a real place.
+fn includes_what_is_told(held: &str) {
+    let env = Env::new();
+    let mut app = env.cases(&format!(
+        r#"
+        //- /Cargo.toml
+        [package]
+        name = "app"
+        version = "0.1.0"
+        edition = "2024"
+        [dependencies]
+        user = {{ path = "user" }}
+        [workspace]
+        members = ["data-sys", "user"]
+        //- /word
+        one
+        //- /src/main.rs
+        fn main() {{ assert!(user::HELD.len() > 1); println!("{{}}", user::WORD.trim()); }}
+        //- /data-sys/Cargo.toml
+        [package]
+        name = "data-sys"
+        version = "0.1.0"
+        edition = "2024"
+        links = "data"
+        //- /data-sys/build.rs
+        fn main() {{
+            let out = std::env::var("OUT_DIR").unwrap();
+            std::fs::copy("../word", format!("{{out}}/copy")).unwrap();
+            println!("cargo::metadata=out={{out}}");
+            println!("cargo::rustc-link-search={{out}}");
+        }}
+        //- /data-sys/src/lib.rs
+        //- /user/Cargo.toml
+        [package]
+        name = "user"
+        version = "0.1.0"
+        edition = "2024"
+        [dependencies]
+        data-sys = {{ path = "../data-sys" }}
+        //- /user/build.rs
+        fn main() {{
+            println!("cargo::rustc-env=OUT={{}}", std::env::var("DEP_DATA_OUT").unwrap());
+        }}
+        //- /user/src/lib.rs
+        pub const WORD: &str = include_str!(concat!(env!("OUT"), "/copy"));
+        pub const HELD: &str = env!("{held}");
+        "#
+    ));
+    let script = "build_script_build";
+    // The library once where everything has its fixed place, and again where that really is.
+    app.build("first build")
+        .runs_scripts_of(["data-sys", "user"])
+        .builds(["app", "data_sys", "user", "user", script, script])
+        .prints("one");
+    app.change("another word", |app| app.write("word", "two"))
+        .runs_scripts_of(["data-sys", "user"])
+        .builds(["app", "data_sys", "user"])
+        .prints("two");
+    app.build("the same").builds([]).prints("two");
+}
+
+#[test]
+fn a_library_that_includes_what_it_is_told_of_and_holds_where_that_is() {
+    includes_what_is_told("OUT");
+}
+
+#[test]
+fn a_library_that_includes_what_it_is_told_of_and_holds_its_own_place() {
+    includes_what_is_told("CARGO_MANIFEST_DIR");
+}

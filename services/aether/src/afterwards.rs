@@ -84,7 +84,7 @@ pub(crate) fn look(
             disagreement = Some(path.display().to_string());
         }
     };
-    let real = RealPlaces::of(context, job.unit, set.taken);
+    let real = RealPlaces::of(context, job.unit, &job.used, set.taken);
     let parts = tokio::task::block_in_place(|| {
         context
             .observer(given)

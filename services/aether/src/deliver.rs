@@ -18,6 +18,7 @@ use vx_plan::OutputKind;
 
 use crate::context::BuildContext;
 use crate::dependency::Finished;
+use crate::environment;
 use crate::out_dirs::{self, OutDir};
 use crate::staging::{Content, Staged, Staging};
 use crate::statcache::StatCache;
@@ -70,7 +71,8 @@ pub(crate) struct Deliveries {
 
 impl Deliveries {
     /// The turn of a build that begins. The same is asked for by the same selection from the same
-    /// directory, with the same toolchain, and variables that make the same plan.
+    /// directory, with the same toolchain, and variables that make the same plan and that all build
+    /// scripts find.
     pub(crate) fn begin(
         &self,
         selection: &Selection,
@@ -78,7 +80,8 @@ impl Deliveries {
         toolchain: &Digest,
         env: &BTreeMap<String, String>,
     ) -> Turn {
-        let asked = (selection, cwd, toolchain, vx_plan::plan_env(env));
+        let env = (vx_plan::plan_env(env), environment::allowed(env));
+        let asked = (selection, cwd, toolchain, env);
         Turn {
             number: self.begun.fetch_add(1, Ordering::Relaxed),
             asked: Digest::of_value("vx delivery 2", &asked),
@@ -86,7 +89,8 @@ impl Deliveries {
     }
 
     /// Has a build put something at a path, unless one did that was asked for the same and began
-    /// later. It was not where a variable that both named had another value.
+    /// later. Builds that gave different values to a variable which both named were not asked for the
+    /// same.
     ///
     /// # Errors
     /// As `put` has them.
@@ -116,10 +120,16 @@ impl Deliveries {
     }
 }
 
-/// The variables that a build's actions named.
+/// The caller's variables that a build's actions named: what manifests and the configuration say is of
+/// the sources, and not of who asked.
 fn named(context: &BuildContext, finished: &impl Fn(usize) -> Option<Arc<Finished>>) -> Arc<Named> {
     let units = 0..context.plan.units.len();
-    let env = units.filter_map(|unit| Some(finished(unit)?.parts.as_ref()?.env.clone()));
+    let env = units.filter_map(|unit| {
+        let soft = &context.graph.soft_env[unit];
+        let mut env = finished(unit)?.parts.as_ref()?.env.clone();
+        env.retain(|(name, _)| soft.iter().all(|(soft, _)| soft != name));
+        Some(env)
+    });
     Arc::new(env.flatten().collect())
 }
 

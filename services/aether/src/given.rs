@@ -16,6 +16,7 @@ use crate::blobs::{self, MAX_IN_MEMORY};
 use crate::context::BuildContext;
 use crate::dependency::Used;
 use crate::graph::Need;
+use crate::real_places::real_out_dir;
 
 /// How many links one path may lead through, as the kernel has it.
 const MOST_LINKS: usize = 40;
@@ -61,6 +62,8 @@ impl Given {
             let Some(found) = context.shared.trees.get(&*store, *tree).await? else {
                 return Ok(Err(LostTree(*tree)));
             };
+            // What it finds there where that really is, it looks at by that name.
+            given.insert(real_out_dir(context, need.unit), Arc::clone(&found));
             given.insert(vx_plan::out_dir(&context.plan, need.unit), found);
         }
         Ok(Ok(Self(given)))

@@ -63,7 +63,9 @@ pub(crate) fn static_part(
         .filter_map(|&index| package(plan, index, identities))
         .collect();
     let told = vx_plan::static_part(plan, unit);
-    let native = std::str::from_utf8(&told).is_ok_and(vx_plan::asks_for_native);
+    let mut texts = identities.allowed_env.iter().filter(|_| runs_script);
+    let native = std::str::from_utf8(&told).is_ok_and(vx_plan::asks_for_native)
+        || texts.any(|(_, value)| vx_plan::asks_for_native(value));
     StaticPart {
         schema: KEY_SCHEMA,
         plan: told,

@@ -71,8 +71,8 @@ pub(crate) struct KeyParts {
     pub(crate) env: Vec<(String, Option<Digest>)>,
     /// The checkout's real path, for what took it in.
     pub(crate) checkout: Option<String>,
-    /// Real paths of packages and `OUT_DIR`s, for what took those in.
-    pub(crate) places: Vec<String>,
+    /// Real paths of packages and `OUT_DIR`s, for what took those in, with what is in the latter.
+    pub(crate) places: Vec<(String, Option<Digest>)>,
 }
 
 impl KeyParts {
@@ -152,9 +152,11 @@ impl Observer<'_> {
             .map(|_| self.places.at_real_checkout());
         for read in &set.reads {
             let observation = match &moved {
-                None => self.observe(read)?,
-                // A link may lead such an action to other things.
-                Some(places) => observe(self.cache, places, read)?,
+                // A link may lead such an action to other things, but not in what it is given.
+                Some(places) if !matches!(read.place, ReadPlace::Given(_)) => {
+                    observe(self.cache, places, read)?
+                }
+                _ => self.observe(read)?,
             };
             note(read, &observation);
             reads.push((read.clone(), observation.observed));

@@ -216,6 +216,12 @@ pub(crate) fn weigh(
     if let Some(path) = looks.unsteady {
         return Weighed::Changed(path);
     }
+    if let Some(package) = vx_plan::unpacked_by_path(workspace, plan) {
+        return Weighed::Unknown(format!(
+            "{} is named by a path in what cargo unpacked",
+            package.name
+        ));
+    }
     let mut inputs = match vx_plan::inputs(request, workspace, plan, &looks) {
         Ok(inputs) => inputs,
         Err(error) => return Weighed::Unknown(error.to_string()),

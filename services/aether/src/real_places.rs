@@ -22,6 +22,8 @@ pub(crate) struct Moved {
     pub(crate) fixed: String,
     /// The host's path.
     pub(crate) real: String,
+    /// What is in there, of an `OUT_DIR`.
+    tree: Option<Digest>,
 }
 
 /// What an action has where it really is. All of it is in its key.
@@ -61,6 +63,16 @@ impl Whose {
             Self::Run(run) => Some(real_out_dir(context, run)),
         }
     }
+
+    fn tree(self, used: &[(Need, Used)]) -> Option<Digest> {
+        let Self::Run(run) = self else {
+            return None;
+        };
+        used.iter().find_map(|(need, used)| match used {
+            Used::Run { out_dir, .. } if need.unit == run => *out_dir,
+            _ => None,
+        })
+    }
 }
 
 /// What a unit may take in beside the checkout, and as what.
@@ -96,13 +108,19 @@ fn others(context: &BuildContext, unit: usize) -> Vec<(TakenIn, Whose)> {
 }
 
 impl RealPlaces {
-    /// The places of a unit's action that took in `taken`.
-    pub(crate) fn of(context: &BuildContext, unit: usize, taken: TakenIn) -> Self {
+    /// The places of a unit's action that took in `taken`, with what is used of its dependencies.
+    pub(crate) fn of(
+        context: &BuildContext,
+        unit: usize,
+        used: &[(Need, Used)],
+        taken: TakenIn,
+    ) -> Self {
         // Where nothing is isolated, everything is where it really is.
         let is_real = taken.checkout || context.unisolated().is_some();
         let checkout = (is_real && sees_checkout(context, unit)).then(|| Moved {
             fixed: places::CHECKOUT.to_owned(),
             real: text(&context.places.checkout),
+            tree: None,
         });
         if !(taken.package || taken.out_dir || taken.told) {
             return Self {
@@ -118,7 +136,8 @@ impl RealPlaces {
                 .filter_map(|(_, whose)| {
                     let fixed = whose.fixed(context)?;
                     let real = whose.real(context)?;
-                    Some((whose, Moved { fixed, real }))
+                    let tree = whose.tree(used);
+                    Some((whose, Moved { fixed, real, tree }))
                 })
                 .collect(),
         }
@@ -139,10 +158,13 @@ impl RealPlaces {
         moved.map_or(fixed, |moved| moved.real.clone())
     }
 
-    /// What keys name beside the checkout.
-    pub(crate) fn named(&self) -> Vec<String> {
+    /// What keys name beside the checkout: where it is, and of an `OUT_DIR` what is in there, as whoever
+    /// runs what holds it looks there.
+    pub(crate) fn named(&self) -> Vec<(String, Option<Digest>)> {
         let others = self.others.iter();
-        let mut named: Vec<String> = others.map(|(_, moved)| moved.real.clone()).collect();
+        let mut named: Vec<_> = others
+            .map(|(_, moved)| (moved.real.clone(), moved.tree))
+            .collect();
         named.sort();
         named
     }
@@ -208,13 +230,7 @@ pub(crate) fn holds(
     used: &[(Need, Used)],
     taken: TakenIn,
 ) -> Vec<Held> {
-    let real = RealPlaces::of(context, unit, taken);
-    let tree_of = |run: usize| {
-        used.iter().find_map(|(need, used)| match used {
-            Used::Run { out_dir, .. } if need.unit == run => *out_dir,
-            _ => None,
-        })
-    };
+    let real = RealPlaces::of(context, unit, used, taken);
     let others = real.others.into_iter().filter_map(|(whose, moved)| {
         Some(match whose {
             Whose::Package(package) => {
@@ -226,9 +242,9 @@ pub(crate) fn holds(
                     identity,
                 }
             }
-            Whose::Run(run) => Held::OutDir {
+            Whose::Run(_) => Held::OutDir {
                 at: moved.real,
-                tree: tree_of(run)?,
+                tree: moved.tree?,
             },
         })
     });
@@ -246,7 +262,7 @@ pub(crate) fn holds(
 /// The fixed places that outputs still hold of those which a compile had as they really are: what
 /// its build script wrote into files says so.
 pub(crate) fn left(context: &BuildContext, unit: usize, found: TakenIn) -> Vec<String> {
-    let moved = RealPlaces::of(context, unit, found).moved();
+    let moved = RealPlaces::of(context, unit, &[], found).moved();
     moved.into_iter().map(|(fixed, _)| fixed).collect()
 }
 

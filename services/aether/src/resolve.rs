@@ -16,7 +16,7 @@ use crate::context::BuildContext;
 use crate::dependency::{self, Finished, Used};
 use crate::given::Given;
 use crate::graph::Need;
-use crate::keys::{DependencyPart, KeyParts};
+use crate::keys::KeyParts;
 use crate::payload::Payload;
 use crate::real_places::RealPlaces;
 
@@ -67,8 +67,7 @@ pub(crate) async fn resolve(
             candidates.push(Vec::new());
             continue;
         };
-        let dependencies = dependency::key_parts(context, *unit, used);
-        candidates.push(observe(context, *unit, &dependencies, &given, sets));
+        candidates.push(observe(context, *unit, used, &given, sets));
     }
     let keys: Vec<ActionKey> = candidates.iter().flatten().map(|one| one.key).collect();
     let mut found = Vec::with_capacity(keys.len());
@@ -149,10 +148,11 @@ fn decoded<T: serde::de::DeserializeOwned>(records: &[Bytes]) -> impl Iterator<I
 fn observe(
     context: &BuildContext,
     unit: usize,
-    dependencies: &[DependencyPart],
+    used: &[(Need, Used)],
     given: &Given,
     sets: &[ReadSet],
 ) -> Vec<Candidate> {
+    let dependencies = dependency::key_parts(context, unit, used);
     let observer = context.lookup_observer(given);
     let soft = &context.graph.soft_env[unit];
     let mut candidates: Vec<Candidate> = Vec::with_capacity(sets.len());
@@ -160,10 +160,10 @@ fn observe(
         let observed = tokio::task::block_in_place(|| {
             observer.parts(
                 context.graph.statics[unit],
-                dependencies,
+                &dependencies,
                 set,
                 soft,
-                &RealPlaces::of(context, unit, set.taken),
+                &RealPlaces::of(context, unit, used, set.taken),
                 |_, _| {},
             )
         });

@@ -18,10 +18,9 @@ const MOST: usize = 64;
 
 /// The directory for a request that uses a toolchain; `None` where there can't be one.
 pub(crate) fn directory(home: &Path, toolchain: &Digest, request: &PlanRequest) -> Option<String> {
-    let name = Digest::of_value(
-        "vx rustc info 1",
-        &(toolchain, &request.env, host::processor()),
-    );
+    let heeded = request.env.iter().filter(|(name, _)| is_heeded(name));
+    let heeded: Vec<(&String, &String)> = heeded.collect();
+    let name = Digest::of_value("vx rustc info 1", &(toolchain, heeded, host::processor()));
     let all = home.join("aether").join("rustc-info");
     let directory = all.join(name.short());
     if !directory.is_dir() {
@@ -29,6 +28,13 @@ pub(crate) fn directory(home: &Path, toolchain: &Digest, request: &PlanRequest) 
         forget_old(&all);
     }
     directory.to_str().map(str::to_owned)
+}
+
+/// Whether a variable may have a part in what rustc says, or in which one is started.
+fn is_heeded(name: &str) -> bool {
+    const PREFIXES: &[&str] = &["RUST", "CARGO", "LD_"];
+    let prefixed = PREFIXES.iter().any(|prefix| name.starts_with(prefix));
+    prefixed || matches!(name, "HOME" | "PATH")
 }
 
 /// Forgets what is in a directory, after a plan could not be made with it: cargo keeps failures too, and
@@ -65,10 +71,13 @@ mod tests {
         let mut request = PlanRequest::default();
         let mut last = None;
         for number in 0..=MOST + 1 {
-            request.env.insert("N".to_owned(), number.to_string());
+            request
+                .env
+                .insert("RUSTFLAGS".to_owned(), number.to_string());
             last = directory(home.path(), &toolchain, &request);
         }
         let last = last.unwrap();
+        request.env.insert("SHLVL".to_owned(), "2".to_owned());
         assert_eq!(
             directory(home.path(), &toolchain, &request),
             Some(last.clone())

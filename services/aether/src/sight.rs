@@ -78,8 +78,8 @@ impl Sight {
         }
     }
 
-    /// Whether a place is reached through a link that names the checkout by its path, so that
-    /// only actions find it that find the checkout there.
+    /// Whether a place is reached through a link that names the checkout by its path, or goes up out
+    /// of it and in again, so that only actions find it that find the checkout where it really is.
     pub(crate) fn is_by_path(&self, place: &ReadPlace) -> bool {
         let found = self.of(place);
         !found.shown && !self.at_real_place && self.at_real_place().of(place).shown
@@ -133,8 +133,9 @@ impl Sight {
     /// Whether an action finds what a path with links on the way leads to.
     fn shows(&self, path: &Path) -> bool {
         let Ok(real) = fs::canonicalize(path) else {
-            // It leads nowhere, for an action as for everybody.
-            return true;
+            // It leads nowhere now, for an action as for everybody; but one that finds the checkout at
+            // another place would not see what comes to be there.
+            return self.at_real_place || !self.leads_by_its_path(path);
         };
         if let Ok(inside) = real.strip_prefix(&self.checkout) {
             let hidden = |hidden: &RelPath| inside.starts_with(hidden.as_str());
@@ -161,7 +162,7 @@ impl Sight {
     /// where it really is find anything there.
     fn leads_by_its_path(&self, path: &Path) -> bool {
         let Ok(inside) = path.strip_prefix(&self.checkout) else {
-            return true;
+            return fs::canonicalize(path).is_ok_and(|real| real.starts_with(&self.checkout));
         };
         let mut at = self.checkout.clone();
         let mut ahead: VecDeque<PathBuf> = parts(inside);
@@ -254,7 +255,9 @@ mod tests {
         assert!(sight.of(&ReadPlace::Host("/bin/sh".to_owned())).shown);
         let place = |path: &str| ReadPlace::Checkout(RelPath::new(path).unwrap());
         let by_path = |path: &str| sight.is_by_path(&place(path));
-        assert!(by_path("absolute") && by_path("again"));
+        for path in ["absolute", "again", "again-to-nothing"] {
+            assert!(by_path(path), "{path}");
+        }
         assert!(!by_path("out") && !by_path("inside") && !by_path("none"));
         assert!(sight.at_real_place().of(&place("absolute")).shown);
         for (name, is_by_path) in [

@@ -52,7 +52,7 @@ pub(crate) async fn prepare(
     let this = &plan.units[unit];
     let package = &plan.packages[this.package];
     let host_checkout = context.places.checkout.to_string_lossy().into_owned();
-    let real = RealPlaces::of(context, unit, taken);
+    let real = RealPlaces::of(context, unit, used, taken);
     let mut inputs = CompileInputs {
         moved: real.moved(),
         ..CompileInputs::default()

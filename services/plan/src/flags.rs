@@ -131,8 +131,8 @@ fn rustflags(
     Ok(flags)
 }
 
-/// Whether rustc may be told of files by flags or variables, on whose content it then depends what it
-/// says of itself. Cargo goes by their names.
+/// Whether flags or variables may have rustc read files. What it says of itself then depends on their
+/// content, and cargo only looks at their names.
 pub(crate) fn may_name_files(request: &PlanRequest, workspace: &Workspace) -> bool {
     let config = &workspace.config;
     let tables = config.tables(&["target"]).into_iter();
@@ -146,7 +146,9 @@ pub(crate) fn may_name_files(request: &PlanRequest, workspace: &Workspace) -> bo
             .iter()
             .any(|part| text.contains(part))
     };
-    request.env.contains_key("RUST_TARGET_PATH")
+    let target_path = "RUST_TARGET_PATH";
+    request.env.contains_key(target_path)
+        || config.get(&["env", target_path]).is_some()
         || given.into_iter().any(|(_, value)| names_file(value))
         || configured.into_iter().any(|flag| names_file(&flag))
 }

@@ -13,7 +13,7 @@ use vx_core::readset::{ReadKind, Seen};
 use crate::error::PlanError;
 use crate::host::{Look, Looks, links_on_the_way};
 use crate::locate::Workspace;
-use crate::model::{Plan, PlanInput, PlanPath};
+use crate::model::{Package, Plan, PlanInput, PlanPath};
 use crate::paths::text;
 use crate::place_bound::{absolute, leaves};
 use crate::request::{PlanRequest, plan_env};
@@ -67,10 +67,17 @@ pub struct Inputs {
     pub bound_to_home: bool,
 }
 
-/// Directories and files below cargo's home that are no inputs.
-pub(crate) fn left_out(cargo_home: &Path) -> impl Iterator<Item = String> {
+/// Directories and files below cargo's home that are no inputs of a checkout's plan.
+pub(crate) fn left_out(cargo_home: &Path, checkout: &Path) -> impl Iterator<Item = String> {
     let paths = CARGOS_OWN.iter().map(|name| cargo_home.join(name));
+    let paths = paths.chain(unpacked(cargo_home, checkout));
     paths.filter_map(|path| path.to_str().map(str::to_owned))
+}
+
+/// Those of [`UNPACKED`] in which the checkout does not lie.
+fn unpacked(cargo_home: &Path, checkout: &Path) -> impl Iterator<Item = PathBuf> {
+    let all = UNPACKED.iter().map(|name| cargo_home.join(name));
+    all.filter(|base| !checkout.starts_with(base))
 }
 
 /// Everything a plan depends on, as `looks` have it.
@@ -85,12 +92,9 @@ pub fn inputs(
 ) -> Result<Inputs, PlanError> {
     let mut sorting = Sorting {
         workspace,
-        left_out: left_out(&workspace.cargo_home).map(PathBuf::from).collect(),
-        unpacked: UNPACKED
-            .iter()
-            .map(|name| workspace.cargo_home.join(name))
+        left_out: left_out(&workspace.cargo_home, &workspace.checkout)
+            .map(PathBuf::from)
             .collect(),
-        local: local(workspace, plan),
         target: workspace.target.get().cloned(),
         looks: looks.looks.clone(),
         found: BTreeSet::new(),
@@ -125,25 +129,21 @@ pub fn inputs(
     })
 }
 
-/// Directories whose content the lock file does not name, wherever they are.
-fn local(workspace: &Workspace, plan: &Plan) -> Vec<PathBuf> {
-    let packages = plan.packages.iter().filter(|package| package.is_local);
-    let packages = packages.flat_map(|package| workspace.host_paths(&package.found_at));
-    let mut local: Vec<PathBuf> = packages.collect();
-    local.push(workspace.root.clone());
-    // Where cargo's home lies within the checkout, not all of that is the checkout's own.
-    if workspace.checkout.starts_with(&workspace.cargo_home) {
-        local.push(workspace.checkout.clone());
-    }
-    local
+/// A package that is named by its path and lies in what cargo unpacked, of which not all counts that is
+/// looked at: where another checkout is at work, a plan with such a package is not to be remembered.
+pub fn unpacked_by_path<'p>(workspace: &Workspace, plan: &'p Plan) -> Option<&'p Package> {
+    let unpacked: Vec<PathBuf> = unpacked(&workspace.cargo_home, &workspace.checkout).collect();
+    let is_unpacked = |package: &&Package| {
+        let mut paths = workspace.host_paths(&package.found_at).into_iter();
+        paths.any(|path| unpacked.iter().any(|base| path.starts_with(base)))
+    };
+    let mut local = plan.packages.iter().filter(|package| package.is_local);
+    local.find(is_unpacked)
 }
 
 struct Sorting<'a> {
     workspace: &'a Workspace,
     left_out: Vec<PathBuf>,
-    unpacked: Vec<PathBuf>,
-    /// See [`local`].
-    local: Vec<PathBuf>,
     target: Option<PathBuf>,
     looks: BTreeMap<Look, Option<Seen>>,
     found: BTreeSet<PlanInput>,
@@ -152,9 +152,7 @@ struct Sorting<'a> {
 impl Sorting<'_> {
     fn counts(&self, look: &Look, seen: Option<Seen>) -> bool {
         let path = Path::new(&look.path);
-        if places::is_of_kernel(&look.path)
-            || self.left_out.iter().any(|out| path.starts_with(out))
-            || self.is_unpacked(path)
+        if places::is_of_kernel(&look.path) || self.left_out.iter().any(|out| path.starts_with(out))
         {
             return false;
         }
@@ -176,16 +174,6 @@ impl Sorting<'_> {
             self.looks.contains_key(&Look { path, kind })
         };
         look.kind != ReadKind::Existence || !(has(ReadKind::Content) || has(ReadKind::Listing))
-    }
-
-    /// Whether the lock file names what is at a path.
-    fn is_unpacked(&self, path: &Path) -> bool {
-        let lies_in = |base: &PathBuf| path.starts_with(base);
-        let deepest = |bases: &[PathBuf]| {
-            let bases = bases.iter().filter(|base| lies_in(base));
-            bases.map(|base| base.as_os_str().len()).max()
-        };
-        deepest(&self.unpacked).is_some_and(|unpacked| Some(unpacked) > deepest(&self.local))
     }
 
     fn add(&mut self, look: &Look, seen: Option<Seen>) -> Result<(), PlanError> {
@@ -295,7 +283,7 @@ impl Binding<'_> {
         let above = path.parent().and_then(Path::parent).unwrap_or(path);
         if is_config && workspace.checkout.starts_with(above) && workspace.checkout != above {
             // What is relative in it is meant from there.
-            return !path.starts_with(&workspace.cargo_home);
+            return path.parent() != Some(&workspace.cargo_home);
         }
         let Ok(text) = workspace.host.read_to_string(path) else {
             return false;

@@ -62,7 +62,7 @@ pub use dep_info::{DepInfo, DepInfoError, parse_dep_info};
 pub use environment::loads_by_variables;
 pub use error::PlanError;
 pub use host::{Host, Look, Looks, Outside, Ran};
-pub use inputs::{Inputs, inputs};
+pub use inputs::{Inputs, inputs, unpacked_by_path};
 pub use invocation::{CompileInputs, Invocation};
 pub use locate::{Workspace, locate, locate_root};
 pub use model::*;

@@ -57,10 +57,10 @@ pub fn locate(host: &Host, request: &PlanRequest) -> Result<Workspace, PlanError
         .canonicalize(&request.cwd)
         .map_err(PlanError::io("open", &request.cwd))?;
     let cargo_home = cargo_home(host, &cwd, &request.env);
-    host.leave_out(inputs::left_out(&cargo_home));
     let config = Config::load(host, &cwd, &cargo_home, &request.env)?;
     let (manifest, root) = manifest_and_root(host, &cwd, request)?;
     let checkout = checkout_of(host, &root, &request.env, &config.named_directories())?;
+    host.leave_out(inputs::left_out(&cargo_home, &checkout));
     let toolchain = toolchain::find(host, &cwd, &request.env, &config)?;
     Ok(Workspace {
         manifest,

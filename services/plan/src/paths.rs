@@ -30,11 +30,12 @@ impl Workspace {
     /// directories that are another one for others. Each of them may lie in each other.
     pub(crate) fn plan_path(&self, path: &Path) -> Result<PlanPath, PlanError> {
         type Makes = fn(String) -> PlanPath;
+        // Of two that are the same the last counts.
         let bases: [(&Path, Makes); 4] = [
-            (&self.cargo_home, PlanPath::CargoHome),
-            (&self.rustup_home, PlanPath::RustupHome),
-            (&self.toolchain.sysroot, PlanPath::Toolchain),
             (&self.checkout, PlanPath::Checkout),
+            (&self.toolchain.sysroot, PlanPath::Toolchain),
+            (&self.rustup_home, PlanPath::RustupHome),
+            (&self.cargo_home, PlanPath::CargoHome),
         ];
         let inside = bases.into_iter().filter_map(|(base, makes)| {
             let relative = path.strip_prefix(base).ok()?;

@@ -135,10 +135,15 @@ impl Stream {
                         mine,
                     });
                 }
-                if !is_of_this_world(&stream).map_err(fault)? {
-                    return Err(DialError::OtherFiles {
-                        endpoint: endpoint.clone(),
-                    });
+                match World::of(&stream).map_err(fault)? {
+                    World::Same => {}
+                    // It is just leaving.
+                    World::Unknown => return Err(fault(io::ErrorKind::ConnectionRefused.into())),
+                    World::Other => {
+                        return Err(DialError::OtherFiles {
+                            endpoint: endpoint.clone(),
+                        });
+                    }
                 }
                 Ok(Self::Unix(stream.into_std().map_err(fault)?))
             }
@@ -161,18 +166,40 @@ fn peer_uid(stream: &UnixStream) -> io::Result<u32> {
     Ok(stream.peer_cred()?.uid())
 }
 
-/// Whether the peer is in this process's PID namespace, and sees the same files: the same mounts from
-/// the same root. Actions are in namespaces of their own, whatever user they have; whoever can't be
-/// looked at is taken for one of them.
-fn is_of_this_world(stream: &UnixStream) -> io::Result<bool> {
-    let Some(pid) = stream.peer_cred()?.pid().filter(|pid| *pid > 0) else {
-        return Ok(false);
-    };
-    let pid = pid.to_string();
-    let own = depth("self");
-    // Something may be mounted between the two looks.
-    let same_view = || view("self").is_some_and(|own| view(&pid) == Some(own));
-    Ok(own.is_some() && depth(&pid) == own && (same_view() || same_view()))
+/// Which files a peer sees.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum World {
+    /// Those that this process sees: it has the same mounts below the same root, and is in the same PID
+    /// namespace.
+    Same,
+    /// Others. Actions are in namespaces of their own, whatever user they have.
+    Other,
+    /// It can't be looked at, or has ended.
+    Unknown,
+}
+
+impl World {
+    fn of(stream: &UnixStream) -> io::Result<Self> {
+        let Some(pid) = stream.peer_cred()?.pid().filter(|pid| *pid > 0) else {
+            return Ok(Self::Other);
+        };
+        let pid = pid.to_string();
+        // Something may be mounted between the two looks.
+        let first = Self::compare(&pid);
+        Ok(match first {
+            Self::Other => Self::compare(&pid),
+            _ => first,
+        })
+    }
+
+    fn compare(pid: &str) -> Self {
+        let of = |process: &str| depth(process).zip(view(process));
+        match (of("self"), of(pid)) {
+            (Some(own), Some(theirs)) if own == theirs => Self::Same,
+            (Some(_), Some(_)) => Self::Other,
+            _ => Self::Unknown,
+        }
+    }
 }
 
 /// Which files a process sees: the mounts below its root (see proc_pid_mountinfo(5)), each of which has a
@@ -299,7 +326,7 @@ impl Listener {
                 if uid != rustix::process::geteuid().as_raw() {
                     return Ok(Accepted::Foreign { uid });
                 }
-                if !is_of_this_world(&stream)? {
+                if World::of(&stream)? != World::Same {
                     return Ok(Accepted::Enclosed);
                 }
                 Ok(Accepted::Peer(

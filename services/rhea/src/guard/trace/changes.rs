@@ -88,7 +88,7 @@ impl Changes {
         !self.touched.is_empty() && self.touched.contains(path)
     }
 
-    /// Whether what is on a device the kernel makes up as it is read.
+    /// Whether the kernel makes up what is on this device as it is read.
     pub(super) fn is_of_kernel(&self, device: u64) -> bool {
         self.kernel.contains(&device)
     }

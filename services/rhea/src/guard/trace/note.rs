@@ -100,7 +100,7 @@ struct Found {
     device: Option<u64>,
 }
 
-/// How many paths are kept that one call looks at: more than any leads through.
+/// How many paths are kept that one call looks at; past that they are looked at again.
 const MOST_GLANCES: usize = 64;
 
 /// What was found at paths while one call is noted, so that each is looked at once: its thread waits
