@@ -338,8 +338,9 @@ impl Preparer {
                     return Ok(Planned::found(workspace, toolchain, plan));
                 }
             }
-            let kept = rustc_info::directory(&self.home, &toolchain, request);
-            let kept = kept.filter(|_| !fresh);
+            let kept = (!fresh)
+                .then(|| rustc_info::directory(&self.home, &toolchain, request))
+                .flatten();
             if let Some(kept) = &kept {
                 workspace.keep_rustc_info(kept.clone());
             }

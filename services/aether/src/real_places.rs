@@ -5,7 +5,6 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use vx_core::readset::TakenIn;
 use vx_core::{Digest, MAX_MARKERS, Marker, MarkerScope, places};
-
 use vx_plan::{Lto, Mode, PackageRoot};
 
 use crate::context::BuildContext;

@@ -12,7 +12,7 @@ use crate::model::Platform;
 use crate::paths::text;
 use crate::process::{self, Printed, run, tool_env, without_status};
 use crate::request::PlanRequest;
-use crate::toolchain::{is_plain, joined};
+use crate::toolchain::joined;
 
 /// Makes cargo alone believe that it is a nightly, so that it prints its unit graph; rustc
 /// does not know this variable.
@@ -78,8 +78,7 @@ fn cargo_env(
             env.insert(variable.to_owned(), String::new());
         }
     }
-    let host = &workspace.host;
-    if compiler.others().next().is_some() || !is_plain(host, &workspace.toolchain.rustc) {
+    if compiler.others().next().is_some() || !workspace.toolchain.rustc_is_plain {
         // Cargo would take what such a program said before, by the time of its file.
         env.insert("CARGO_CACHE_RUSTC_INFO".to_owned(), "0".to_owned());
     } else if let Some(directory) = &workspace.rustc_info

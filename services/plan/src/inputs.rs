@@ -129,8 +129,8 @@ pub fn inputs(
     })
 }
 
-/// A package that is named by its path and lies in what cargo unpacked, of which not all counts that is
-/// looked at: where another checkout is at work, a plan with such a package is not to be remembered.
+/// A package that is named by its path and lies in what cargo unpacked, where the checkout does not: what
+/// is looked at there is left out, so a plan with such a package is not to be remembered.
 pub fn unpacked_by_path<'p>(workspace: &Workspace, plan: &'p Plan) -> Option<&'p Package> {
     let unpacked: Vec<PathBuf> = unpacked(&workspace.cargo_home, &workspace.checkout).collect();
     let is_unpacked = |package: &&Package| {

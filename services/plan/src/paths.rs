@@ -27,7 +27,7 @@ pub(crate) fn join(base: &str, relative: &str) -> String {
 
 impl Workspace {
     /// Expresses a host path without the host, where that is possible: by the innermost of the
-    /// directories that are another one for others. Each of them may lie in each other.
+    /// directories that are another one for others. Any of them may lie in another.
     pub(crate) fn plan_path(&self, path: &Path) -> Result<PlanPath, PlanError> {
         type Makes = fn(String) -> PlanPath;
         // Of two that are the same the last counts.

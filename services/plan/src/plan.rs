@@ -18,7 +18,6 @@ use crate::overrides;
 use crate::packages::{Checksums, package};
 use crate::paths::{replace_path, text};
 use crate::request::{PlanRequest, plan_env};
-use crate::toolchain;
 use crate::units::{Making, spread_build_scripts, unit};
 
 /// Variables of the user's that change what rustc does and that cargo passes on.
@@ -79,8 +78,8 @@ pub fn memo_static(request: &PlanRequest, workspace: &Workspace) -> Vec<u8> {
     let foreign = compiler
         .as_ref()
         .is_none_or(|compiler| compiler.others().next().is_some())
-        || !toolchain::is_plain(&workspace.host, &workspace.toolchain.cargo)
-        || !toolchain::is_plain(&workspace.host, &workspace.toolchain.rustc);
+        || !workspace.toolchain.cargo_is_plain
+        || !workspace.toolchain.rustc_is_plain;
     let statics = Static {
         version: PLAN_VERSION,
         selection: crate::Selection {

@@ -32,6 +32,10 @@ pub struct Toolchain {
     pub cargo_version: String,
     /// The triple rustc runs on.
     pub host: String,
+    /// Whether that cargo is a toolchain's own or rustup's stand-in for it.
+    pub(crate) cargo_is_plain: bool,
+    /// Whether that rustc is.
+    pub(crate) rustc_is_plain: bool,
 }
 
 impl Toolchain {
@@ -78,15 +82,12 @@ pub(crate) fn find(
         .or_else(|| config.program(&["build", "rustc"]))
         .unwrap_or_else(|| "rustc".to_owned());
     let rustc = find_program(host, &rustc_name, cwd, env)?;
-    let own = is_plain(host, &cargo) && is_plain(host, &rustc);
-    ask(host, &cargo, &rustc, cwd, env, |name| {
-        !own || decides_toolchain(name)
-    })
+    ask(host, &cargo, &rustc, cwd, env)
 }
 
 /// Whether a program is a toolchain's own, or rustup's stand-in for it, so that it is known which
 /// variables it heeds. What a user or another tool put in its place may heed any.
-pub(crate) fn is_plain(host: &Host, program: &Path) -> bool {
+fn is_plain(host: &Host, program: &Path) -> bool {
     let Ok(real) = host.canonicalize(program) else {
         return false;
     };
@@ -117,9 +118,11 @@ fn ask(
     rustc: &Path,
     cwd: &Path,
     env: &BTreeMap<String, String>,
-    heeded: impl Fn(&str) -> bool + Sync,
 ) -> Result<Toolchain, PlanError> {
     let env = tool_env(env);
+    let (cargo_is_plain, rustc_is_plain) = (is_plain(host, cargo), is_plain(host, rustc));
+    let own = cargo_is_plain && rustc_is_plain;
+    let heeded = |name: &str| !own || decides_toolchain(name);
     let version_args = ["-vV".to_owned()];
     let sysroot_args = ["--print".to_owned(), "sysroot".to_owned()];
     let said = |name: &Path, args: &[String]| {
@@ -129,7 +132,7 @@ fn ask(
             args,
             cwd,
             &env,
-            &heeded,
+            heeded,
         )?;
         Ok::<_, PlanError>(String::from_utf8_lossy(&printed.stdout).into_owned())
     };
@@ -163,6 +166,8 @@ fn ask(
         rustc_version,
         cargo_version: cargo_version?,
         host: triple,
+        cargo_is_plain,
+        rustc_is_plain,
     })
 }
 

@@ -71,7 +71,7 @@ pub enum DialError {
         "{endpoint} belongs to a process that sees other files: it is in another mount or PID \
          namespace (a container), or has another root\n\
          what it would build is not what is here\n\
-         set VX_HOME to a directory of this one's own, or run `vx stop` where it was started"
+         run `vx stop` where that process was started, or set VX_HOME to another directory here"
     )]
     OtherFiles {
         /// Where.
