@@ -185,6 +185,7 @@ struct Trace {
   changed @4 :List(ReadPlace);
   reachedFor @5 :Text;
   # Empty where it used no network.
+  missed @6 :List(Text);
 }
 
 struct Outcome {

@@ -89,7 +89,7 @@ pub(crate) struct Failure {
     /// What it tried to reach over a network that it does not have.
     pub(crate) reached_for: Option<String>,
     /// What it was seen to look at.
-    pub(crate) reads: Vec<Read>,
+    pub(crate) looked: ReadSet,
 }
 
 /// Metadata of an execution that still runs, on which another was started.
@@ -223,7 +223,7 @@ async fn attempt_until_settled(
                     attempt -= 1;
                     continue;
                 }
-                if !taken.checkout && by_path::looked(context, job.unit, &failure.reads) {
+                if !taken.checkout && by_path::looked(context, job.unit, &failure.looked) {
                     taken.checkout = true;
                     attempt = 0;
                     continue;
@@ -249,7 +249,7 @@ async fn attempt_until_settled(
             continue;
         }
         let mut all = taken.and(ran.found);
-        all.checkout |= by_path::looked(context, job.unit, &ran.set.reads);
+        all.checkout |= by_path::looked(context, job.unit, &ran.set);
         if all != taken {
             // Its outputs name places that are not there outside, or it looked for one: it runs
             // again where those really are, and its key says so.
@@ -260,7 +260,8 @@ async fn attempt_until_settled(
         let mut set = ran.set.clone();
         // What it leaves is there for whoever finds its result.
         if context.unisolated().is_some() {
-            set.reads.extend(ran.trace.iter().flat_map(left_behind));
+            set.reads
+                .extend(ran.trace.as_deref().into_iter().flat_map(left_behind));
         }
         // What was given could be read without being named, and what was named once is given
         // whenever it is set: names once learned stay. What vx and cargo set is in the static
@@ -289,7 +290,7 @@ async fn attempt_until_settled(
             &dependencies,
             &given,
             &set,
-            ran.trace.as_ref(),
+            ran.trace.as_deref(),
             started_ns,
         )?;
         let unsettled = if newest_ns >= started_ns {

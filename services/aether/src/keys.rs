@@ -19,7 +19,7 @@ use crate::statcache::StatCache;
 
 /// The version of everything that decides keys and results: a change to it forgets all
 /// earlier results.
-pub(crate) const KEY_SCHEMA: u32 = 9;
+pub(crate) const KEY_SCHEMA: u32 = 10;
 
 /// What the plan alone says of an action, and what it runs with.
 #[derive(Serialize)]
@@ -179,6 +179,7 @@ impl Observer<'_> {
                 observed: self.given.observe(path, read.kind),
                 newest_ns: i128::MIN,
                 own_ns: None,
+                by_path: false,
             });
         }
         let on_host = matches!(read.place, ReadPlace::Host(_));

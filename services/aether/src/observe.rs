@@ -78,6 +78,9 @@ pub(crate) struct Observation {
     pub(crate) newest_ns: i128,
     /// That time of the file or the directory itself, links on the way left out.
     pub(crate) own_ns: Option<i128>,
+    /// Whether a link leads there that names the checkout by its path: an action that finds that at its
+    /// fixed place finds nothing.
+    pub(crate) by_path: bool,
 }
 
 /// Observes one read.
@@ -97,7 +100,9 @@ pub(crate) fn observe(cache: &StatCache, places: &Places, read: &Read) -> io::Re
         eye.newest_ns = found.links_ns;
     }
     if found.is_some_and(|found| !found.shown) {
+        let mut sight = places.sight.iter();
         return Ok(Observation {
+            by_path: sight.any(|sight| sight.is_by_path(&read.place)),
             observed: match read.kind {
                 ReadKind::Link => eye.link(&path)?,
                 _ => Observed::Absent,
@@ -131,12 +136,14 @@ pub(crate) fn observe(cache: &StatCache, places: &Places, read: &Read) -> io::Re
                 observed,
                 newest_ns: eye.newest_ns,
                 own_ns: eye.own_ns,
+                by_path: false,
             })
         }
         Ok(observed) => Ok(Observation {
             observed,
             newest_ns: eye.newest_ns,
             own_ns: eye.own_ns,
+            by_path: false,
         }),
         Err(error) => Err(io::Error::new(
             error.kind(),

@@ -33,7 +33,7 @@ pub(crate) struct Ran {
     /// What it read.
     pub(crate) set: ReadSet,
     /// What it was seen to look at.
-    pub(crate) trace: Option<Trace>,
+    pub(crate) trace: Option<Box<Trace>>,
     /// Whether it says that it read what it was not given, and was not watched.
     pub(crate) read_more: bool,
 }
@@ -109,7 +109,7 @@ struct Left<'a> {
     outputs: Vec<Output>,
     duration: Duration,
     marked: Vec<Marked>,
-    trace: Option<Trace>,
+    trace: Option<Box<Trace>>,
 }
 
 impl Left<'_> {
@@ -187,7 +187,10 @@ impl Left<'_> {
         let has_network = spec.network || self.job.context.unisolated().is_some();
         let trace = self.trace.as_ref().filter(|_| !has_network);
         let given: BTreeSet<String> = spec.env.iter().map(|(name, _)| name.clone()).collect();
-        let sights = self.trace.iter().flat_map(|trace| &trace.sights);
+        let mut looked = ReadSet::default();
+        if let Some(trace) = &self.trace {
+            readsets::add_trace(&mut looked, trace);
+        }
         Ok(Err(ExecutionEnd::Failed(Box::new(Failure {
             exit: self.exit,
             stdout: self.text("stdout").await?,
@@ -196,7 +199,7 @@ impl Left<'_> {
             argv: spec.argv.clone(),
             given,
             reached_for: trace.and_then(|trace| trace.reached_for.clone()),
-            reads: sights.map(|sight| sight.read.clone()).collect(),
+            looked,
         }))))
     }
 

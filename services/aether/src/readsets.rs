@@ -112,6 +112,7 @@ pub(crate) fn add_trace(set: &mut ReadSet, trace: &Trace) {
             });
         }
     }
+    set.missed.extend(trace.missed.iter().cloned());
     *set = std::mem::take(set).canonical();
 }
 

@@ -11,6 +11,7 @@ use vx_core::key::{ActionKey, RecordName, StaticDigest};
 use vx_core::readset::{ReadSet, TakenIn};
 use vx_core::service::{MAX_BATCH, Results};
 
+use crate::by_path;
 use crate::cause::Cause;
 use crate::context::BuildContext;
 use crate::dependency::{self, Finished, Used};
@@ -157,6 +158,10 @@ fn observe(
     let soft = &context.graph.soft_env[unit];
     let mut candidates: Vec<Candidate> = Vec::with_capacity(sets.len());
     for set in sets {
+        if by_path::is_shown_other_things(context, unit, set) {
+            continue;
+        }
+        let mut finds_by_path = false;
         let observed = tokio::task::block_in_place(|| {
             observer.parts(
                 context.graph.statics[unit],
@@ -164,12 +169,15 @@ fn observe(
                 set,
                 soft,
                 &RealPlaces::of(context, unit, used, set.taken),
-                |_, _| {},
+                |_, observation| finds_by_path |= observation.by_path,
             )
         });
         // What can't be read can't be the same as before; if the action needs it, it will say
         // so itself.
         let Ok(parts) = observed else { continue };
+        if finds_by_path && by_path::finds_checkout(context, unit) {
+            continue;
+        }
         let key = parts.key();
         if candidates.iter().all(|other| other.key != key) {
             candidates.push(Candidate { parts, key });

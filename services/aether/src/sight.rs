@@ -19,6 +19,11 @@ pub(crate) fn real(path: &Path) -> PathBuf {
     fs::canonicalize(path).unwrap_or_else(|_| path.to_owned())
 }
 
+/// Whether something is at a path, or may be.
+pub(crate) fn is_there(path: &str) -> bool {
+    fs::exists(path).unwrap_or(true)
+}
+
 /// The parts of the host that actions of one build see.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Sight {

@@ -99,23 +99,9 @@ pub(crate) async fn prepare(
         });
     }
 
-    let local = is_local(&package.root);
-    let named = vx_plan::named_paths(plan, unit);
     let (looks_for, markers) = markers(context, unit, taken).into_iter().unzip();
     let unisolated = context.unisolated();
     let trees = trees(context, unit, used, &real, &held);
-    let mut declared = declared(plan, unit);
-    if local && this.mode == Mode::RunBuildScript {
-        declared
-            .paths
-            .extend(context.places.repository.iter().cloned());
-    }
-    let of_host = named
-        .iter()
-        .filter(|path| places::below(path, places::ROOT).is_none());
-    let of_host = of_host.map(|path| (*path).to_owned());
-    declared.paths.extend(of_host);
-    declared.paths.extend(context.places.named.iter().cloned());
     let spec = ActionSpec {
         label: format!(
             "{} {} ({})",
@@ -148,8 +134,8 @@ pub(crate) async fn prepare(
         },
         markers,
         watch: watch(context, unit, &inputs),
-        host_paths: declared.paths,
-        network: declared.network,
+        host_paths: shown_of_host(context, unit),
+        network: declared(plan, unit).network,
         base: unisolated.map_or_else(String::new, |places| places.base.clone()),
     };
     Ok(Prepared {
@@ -349,6 +335,22 @@ pub(crate) fn declared(plan: &Plan, unit: usize) -> Declared {
         paths: list(runs_foreign_code(plan, unit), &declared.paths),
         network: runs_script && declared.network,
     }
+}
+
+/// What of the host a unit's action is shown beside what each is: what its package declares, what its
+/// settings name, and a script of the checkout's the repository.
+pub(crate) fn shown_of_host(context: &BuildContext, unit: usize) -> Vec<String> {
+    let plan = &context.plan;
+    let this = &plan.units[unit];
+    let asks_git = this.mode == Mode::RunBuildScript && is_local(&plan.packages[this.package].root);
+    let repository = context.places.repository.iter().filter(|_| asks_git);
+    let named = vx_plan::named_paths(plan, unit).into_iter();
+    let named = named.filter(|path| places::below(path, places::ROOT).is_none());
+    let mut shown = declared(plan, unit).paths;
+    shown.extend(repository.cloned());
+    shown.extend(named.map(str::to_owned));
+    shown.extend(context.places.named.iter().cloned());
+    shown
 }
 
 /// Whether an action runs code that is not the toolchain's, or links: what it reads is only

@@ -300,7 +300,7 @@ pub enum Execution {
         /// The outputs in which markers were found, sorted.
         marked: Vec<Marked>,
         /// What it looked at, where that was asked for.
-        trace: Option<Trace>,
+        trace: Option<Box<Trace>>,
     },
     /// Nothing ran: the store lacks these inputs.
     InputsMissing(Vec<Digest>),

@@ -35,6 +35,9 @@ pub const OUT: &str = "/vx/out";
 /// An empty directory that stands in for the home directory.
 pub const HOME: &str = "/vx/home";
 
+/// All that vx has below [`ROOT`].
+pub const OWN: &[&str] = &[TOOLCHAIN, CHECKOUT, PACKAGES, TARGET, OUT, HOME];
+
 /// `PATH` inside an isolation root.
 pub const PATH: &str = "/vx/toolchain/bin:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin";
 
@@ -65,9 +68,8 @@ pub fn ways_back(checkout: &str) -> Vec<String> {
         .into_iter()
         .skip(1)
         .map(|at| checkout[at..].to_owned());
-    let own = [TOOLCHAIN, CHECKOUT, PACKAGES, TARGET, OUT, HOME];
     let is_usual = |way: &str| {
-        let mut usual = own.iter().chain(HOST).chain(KERNEL);
+        let mut usual = OWN.iter().chain(HOST).chain(KERNEL);
         usual.any(|usual| below(way, usual).is_some())
     };
     let up = up_once

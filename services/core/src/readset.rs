@@ -57,6 +57,9 @@ pub struct ReadSet {
     pub reads: Vec<Read>,
     /// The environment variables.
     pub env: Vec<String>,
+    /// Paths of the host that it looked for and that its root did not show: absolute. Where one would
+    /// be shown, this is not what the action would read.
+    pub missed: Vec<String>,
     /// Which places its outputs hold, so that it ran where they really are and the real paths
     /// enter the key.
     pub taken: TakenIn,
@@ -102,6 +105,8 @@ impl ReadSet {
         self.reads.dedup();
         self.env.sort();
         self.env.dedup();
+        self.missed.sort();
+        self.missed.dedup();
         self
     }
 }
@@ -191,6 +196,9 @@ pub struct Trace {
     /// What the action changed outside of its own directories, where that is not undone: sorted;
     /// at most [`MAX_CHANGED`].
     pub changed: Vec<ReadPlace>,
+    /// Paths that it looked for and that its root has nothing at, because it does not show what the
+    /// host has there: absolute, sorted; at most [`MAX_MISSED`].
+    pub missed: Vec<String>,
 }
 
 /// The most files that a trace names as written: they are for people to read.
@@ -198,6 +206,12 @@ pub const MAX_WROTE: usize = 20;
 
 /// The most paths that a trace names as changed; an action that changes more has no key.
 pub const MAX_CHANGED: usize = 10_000;
+
+/// The most paths that a trace names as missed; an action that misses more has no key.
+pub const MAX_MISSED: usize = 10_000;
+
+/// The most bytes that their paths may take together.
+pub const MAX_MISSED_BYTES: usize = 512 * 1024;
 
 /// What a directory says of a name in it, without another call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

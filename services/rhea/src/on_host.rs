@@ -100,7 +100,6 @@ pub(crate) async fn run(
 fn scope(program: &HostProgram) -> Scope {
     Scope {
         checkout: None,
-        elsewhere: Vec::new(),
         toolchain: None,
         writes: Writes::Stay,
         own: program.nobodys.clone(),

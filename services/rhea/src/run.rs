@@ -273,9 +273,6 @@ impl Attempt<'_> {
         let everything = self.action.watch == Watch::Everything;
         Some(Scope {
             checkout: checkout.map(|checkout| checkout.at.clone()),
-            elsewhere: checkout
-                .filter(|checkout| checkout.at != checkout.host)
-                .map_or_else(Vec::new, |checkout| places::ways_back(&checkout.host)),
             toolchain: everything.then(|| places::TOOLCHAIN.to_owned()),
             writes: if layered {
                 Writes::ToLayer
@@ -483,7 +480,7 @@ impl Attempt<'_> {
             duration: finished.duration,
             marked: marked.collect(),
             outputs: kept.into_iter().map(|kept| kept.output).collect(),
-            trace: finished.trace,
+            trace: finished.trace.map(Box::new),
         })
     }
 }

@@ -397,7 +397,7 @@ async fn of_probe(bench: &Bench, way: usize, name: &str, mode: CheckoutMode) -> 
     match bench.try_run(action).await.0.unwrap() {
         Execution::Ran { exit, trace, .. } => {
             assert!(exit.success(), "{name}: {exit:?}");
-            trace.unwrap()
+            *trace.unwrap()
         }
         other => panic!("{name}: {other:?}"),
     }

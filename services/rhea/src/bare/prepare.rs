@@ -169,7 +169,6 @@ fn scope(action: &ActionSpec, base: &Path, own: &Path, hold: &Hold) -> Scope {
         .any(|host| Path::new(host).starts_with(&action.toolchain));
     Scope {
         checkout: action.checkout.as_ref().map(|checkout| checkout.at.clone()),
-        elsewhere: Vec::new(),
         toolchain: (!among_others).then(|| action.toolchain.clone()),
         writes: Writes::Stay,
         own: nobodys,

@@ -351,7 +351,7 @@ pub(crate) mod execution {
                     })
                     .collect::<capnp::Result<_>>()?,
                 trace: if ran.has_trace() {
-                    Some(super::super::trace::from_wire(ran.get_trace()?)?)
+                    Some(Box::new(super::super::trace::from_wire(ran.get_trace()?)?))
                 } else {
                     None
                 },

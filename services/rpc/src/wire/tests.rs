@@ -166,7 +166,7 @@ fn executions() {
                 marker: 0,
             },
         ],
-        trace: Some(every_sight()),
+        trace: Some(Box::new(every_sight())),
     };
     for execution in [
         ran(Exit::Code(-1)),
@@ -475,5 +475,6 @@ fn every_sight() -> Trace {
         incomplete: Some("too many".to_owned()),
         wrote: words(&["gen/a.rs"]),
         changed: places.to_vec(),
+        missed: words(&["/opt/tool"]),
     }
 }

@@ -2,7 +2,7 @@
 
 use vx_core::RelPath;
 use vx_core::readset::{
-    MAX_CHANGED, MAX_SIGHTS, Observed, Read, ReadKind, ReadPlace, Seen, Sight, Trace,
+    MAX_CHANGED, MAX_MISSED, MAX_SIGHTS, Observed, Read, ReadKind, ReadPlace, Seen, Sight, Trace,
 };
 use vx_schema::executor_capnp as wire;
 
@@ -15,6 +15,10 @@ pub(crate) fn to_wire(value: &Trace, mut to: wire::trace::Builder<'_>) {
     texts::to_wire(
         &value.wrote,
         to.reborrow().init_wrote(length(value.wrote.len())),
+    );
+    texts::to_wire(
+        &value.missed,
+        to.reborrow().init_missed(length(value.missed.len())),
     );
     to.set_reached_for(value.reached_for.as_deref().unwrap_or_default());
     to.set_unsteady(value.unsteady.as_deref().unwrap_or_default());
@@ -114,6 +118,8 @@ pub(crate) fn from_wire(from: wire::trace::Reader<'_>) -> capnp::Result<Trace> {
     let said = |text: String| (!text.is_empty()).then_some(text);
     let changed = from.get_changed()?;
     bounded(changed.len(), MAX_CHANGED, "changed paths")?;
+    let missed = from.get_missed()?;
+    bounded(missed.len(), MAX_MISSED, "missed paths")?;
     Ok(Trace {
         sights: sights
             .iter()
@@ -127,6 +133,7 @@ pub(crate) fn from_wire(from: wire::trace::Reader<'_>) -> capnp::Result<Trace> {
             .iter()
             .map(place_from_wire)
             .collect::<capnp::Result<_>>()?,
+        missed: texts::from_wire(missed)?,
     })
 }
 

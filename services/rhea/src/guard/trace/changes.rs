@@ -407,7 +407,6 @@ mod tests {
             let text = |name: &str| root.join(name).to_str().unwrap().to_owned();
             let notes = Notes::new(Scope {
                 checkout: Some(text("ws")),
-                elsewhere: Vec::new(),
                 toolchain: None,
                 writes: Writes::Stay,
                 own: vec!["/proc".to_owned()],

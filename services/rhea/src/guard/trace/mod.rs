@@ -15,6 +15,7 @@ mod filter;
 mod kernel;
 mod listener;
 mod memory;
+mod missed;
 mod network;
 mod note;
 mod notes;

@@ -12,6 +12,7 @@ use vx_core::readset::{
 
 use super::changes::Changes;
 use super::memory::LONGEST;
+use super::missed::{Missed, sought};
 use super::note::{Glances, Note, is_unsteady, look};
 use super::program::interpreter;
 use super::real::RealPaths;
@@ -53,6 +54,8 @@ pub(super) struct Notes {
     /// What the action made itself, with all below: no input.
     pub(super) own: HashSet<String>,
     executed: HashSet<String>,
+    /// What it looked for and the root does not show.
+    missed: Missed,
     /// Whether the action made links through which its own paths may lead out.
     made_links: bool,
     straightener: Straightener,
@@ -84,6 +87,7 @@ impl Notes {
             bytes: 0,
             own: HashSet::new(),
             executed: HashSet::new(),
+            missed: Missed::default(),
             made_links: false,
             straightener: Straightener::default(),
             walker: Walker::default(),
@@ -238,6 +242,16 @@ impl Notes {
             && !(self.is_own(&real) && self.is_changed(&real))
         {
             self.note_outside(&real, intent);
+        } else {
+            self.note_missed(path, intent);
+        }
+    }
+
+    /// What the root does not show is not there, whatever the host has.
+    fn note_missed(&mut self, path: &str, intent: Intent) {
+        let sought = sought(path, intent);
+        if self.scope.hides(sought) && !self.missed.note(sought, &mut self.glances) {
+            self.give_up("it looked for more files than a trace holds");
         }
     }
 
@@ -543,6 +557,7 @@ impl Notes {
             incomplete: self.incomplete.take(),
             wrote: self.wrote(),
             changed,
+            missed: self.missed.take(),
         }
     }
 

@@ -10,9 +10,6 @@ use vx_core::readset::ReadPlace;
 pub(crate) struct Scope {
     /// The checkout's place.
     pub(crate) checkout: Option<String>,
-    /// Where the checkout would be found by its path or by its parents' names, if it is not: nothing
-    /// is there, and who looks there means the checkout ([`vx_core::places::ways_back`]).
-    pub(crate) elsewhere: Vec<String>,
     /// The toolchain's place; `None` where the host's own directories hold it.
     pub(crate) toolchain: Option<String>,
     /// What becomes of what is written into the checkout and onto the host.
@@ -95,10 +92,7 @@ impl Scope {
             });
         }
         let reached = match &self.host {
-            Reach::These(paths) => paths
-                .iter()
-                .chain(&self.elsewhere)
-                .any(|host| below(path, host).is_some()),
+            Reach::These(paths) => paths.iter().any(|host| below(path, host).is_some()),
             Reach::Everything => true,
         };
         if reached {
@@ -106,6 +100,18 @@ impl Scope {
         } else {
             Side::In
         }
+    }
+
+    /// Whether the host may have something at a path that the root does not show.
+    pub(super) fn hides(&self, path: &str) -> bool {
+        let mut own = places::OWN
+            .iter()
+            .copied()
+            .chain(self.own.iter().map(String::as_str));
+        self.host != Reach::Everything
+            && self.side(path) == Side::In
+            && !places::is_of_kernel(path)
+            && !own.any(|own| below(path, own).is_some())
     }
 
     /// Whether a name in a listing is one that no observation counts.
@@ -128,7 +134,6 @@ mod tests {
     fn on_the_host_everything_is_an_input_but_what_is_its_own() {
         let scope = Scope {
             checkout: Some("/home/me/ws".to_owned()),
-            elsewhere: Vec::new(),
             toolchain: Some("/opt/rust".to_owned()),
             writes: Writes::Stay,
             own: vec!["/home/me/ws/.vx/runs".to_owned()],

@@ -6,7 +6,6 @@ use crate::guard::trace::changes::now_ns;
 fn notes(root: &Path, layered: bool) -> Notes {
     Notes::new(Scope {
         checkout: Some(root.to_str().unwrap().to_owned()),
-        elsewhere: Vec::new(),
         toolchain: Some(vx_core::places::TOOLCHAIN.to_owned()),
         writes: if layered {
             Writes::ToLayer
@@ -62,6 +61,66 @@ fn what_leads_out_is_noted_and_nothing_else() {
             ("/usr/none", ReadKind::Link),
         ])
     );
+}
+
+#[test]
+fn what_the_root_does_not_show_is_missed() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut notes = notes(directory.path(), false);
+    let create = libc::O_WRONLY | libc::O_CREAT;
+    let own = tempfile::tempdir_in("/tmp").unwrap();
+    let in_own = |name: &str| format!("{}/{name}", own.path().display());
+    for (path, intent) in [
+        ("/none/read", Intent::Open(libc::O_RDONLY)),
+        ("/none/looked-at", Intent::Look),
+        ("/none/linked", Intent::LookAtLink),
+        ("/none/run", Intent::Execute),
+        ("/none/listed", Intent::List),
+        // It would be the action's own, but that there is no directory.
+        ("/none-to-make-in/x", Intent::Open(create)),
+        ("/none-to-move-in/x", Intent::Alter),
+        ("/tmp/none/x", Intent::Look),
+        // Not these: shown, the kernel's, vx's, there, and its own.
+        ("/usr/none", Intent::Look),
+        ("/proc/none", Intent::Look),
+        ("/vx/out/none", Intent::Look),
+        ("/etc/passwd", Intent::Open(libc::O_RDONLY)),
+        (&in_own("x"), Intent::Look),
+        ("/tmp/made-now", Intent::Open(create)),
+    ] {
+        notes.note_call(path, intent);
+    }
+    assert_eq!(
+        notes.take().missed,
+        [
+            "/none-to-make-in",
+            "/none-to-move-in",
+            "/none/linked",
+            "/none/listed",
+            "/none/looked-at",
+            "/none/read",
+            "/none/run",
+            "/tmp/none/x",
+        ]
+    );
+    let mut everywhere = Notes::new(Scope {
+        host: Reach::Everything,
+        ..notes.scope
+    });
+    everywhere.note_call("/none/read", Intent::Look);
+    assert_eq!(everywhere.take().missed, [""; 0]);
+}
+
+#[test]
+fn a_trace_has_room_for_so_many_that_are_missed() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut notes = notes(directory.path(), false);
+    for number in 0..=vx_core::readset::MAX_MISSED {
+        notes.note_call(&format!("/none/{number}"), Intent::Look);
+    }
+    let trace = notes.take();
+    assert_eq!(trace.missed.len(), vx_core::readset::MAX_MISSED);
+    assert!(trace.incomplete.is_some());
 }
 
 #[test]

@@ -1,0 +1,68 @@
+//! What an action looked for on the host and its root does not show.
+
+use std::collections::BTreeSet;
+
+use vx_core::places::{SHARED_MEMORY, below};
+use vx_core::readset::{MAX_MISSED, MAX_MISSED_BYTES, Seen};
+
+use super::note::Glances;
+use super::notes::Intent;
+
+/// Where an action has files of its own in memory, beside those that its root hides.
+const MEMORY: [&str; 2] = ["/tmp", SHARED_MEMORY];
+
+/// The paths.
+#[derive(Default)]
+pub(super) struct Missed {
+    paths: BTreeSet<String>,
+    bytes: usize,
+}
+
+impl Missed {
+    /// Notes a look at a path that the root does not show, unless it has something of its own there;
+    /// whether there was room.
+    pub(super) fn note(&mut self, path: &str, glances: &mut Glances) -> bool {
+        if self.paths.contains(path)
+            || glances.itself(path) != Seen::Absent
+            || is_among_own(path, glances)
+        {
+            return true;
+        }
+        let has_room = self.paths.len() < MAX_MISSED && self.bytes + path.len() <= MAX_MISSED_BYTES;
+        if has_room {
+            self.bytes += path.len();
+            self.paths.insert(path.to_owned());
+        }
+        has_room
+    }
+
+    /// All of them, sorted.
+    pub(super) fn take(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.paths).into_iter().collect()
+    }
+}
+
+/// What has to be there for a call to do what it is about to: what is made is the action's own, but is
+/// not made without a directory.
+pub(super) fn sought(path: &str, intent: Intent) -> &str {
+    let makes = match intent {
+        Intent::Alter => true,
+        Intent::Open(flags) => flags & libc::O_CREAT != 0,
+        _ => false,
+    };
+    match path.rsplit_once('/') {
+        Some((parent, _)) if makes => parent,
+        _ => path,
+    }
+}
+
+/// Whether a path is looked for in a directory in memory that the action made: such names are often
+/// made up, and another run would miss others.
+fn is_among_own(path: &str, glances: &mut Glances) -> bool {
+    let Some((parent, _)) = path.rsplit_once('/') else {
+        return false;
+    };
+    let mut memory = MEMORY.into_iter();
+    memory.any(|memory| below(parent, memory).is_some_and(|inside| !inside.is_empty()))
+        && glances.followed(parent) != Seen::Absent
+}
