@@ -132,8 +132,27 @@ pub(crate) struct Parts {
     pub(crate) env: Vec<(String, Value)>,
     /// The checkout's path, where it matters.
     pub(crate) checkout: Option<String>,
-    /// Paths of its package and its `OUT_DIR`, where they matter.
-    pub(crate) places: Vec<String>,
+    /// Packages and `OUT_DIR`s, where it matters where they really are.
+    pub(crate) places: Vec<Place>,
+}
+
+/// Where something really is, as it enters a key.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(untagged)]
+pub(crate) enum Place {
+    /// With what is in there, of an `OUT_DIR`.
+    With(String, Value),
+    /// As reports said it before they told what is in there.
+    Alone(String),
+}
+
+impl Place {
+    /// Where it is.
+    pub(crate) fn path(&self) -> &str {
+        match self {
+            Self::With(path, _) | Self::Alone(path) => path,
+        }
+    }
 }
 
 /// What stands behind the digests of a key.

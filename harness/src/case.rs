@@ -159,6 +159,9 @@ impl Step<'_, '_> {
         };
         self.check_compiles(&build, &crates);
         self.check_scripts(&build);
+        if N > 0 {
+            self.check_explain();
+        }
         let project = &self.cases.project;
         let program = project.output(self.profile(), PROGRAM);
         let said = program_output(&program, project.path(), &[]);
@@ -245,6 +248,16 @@ impl Step<'_, '_> {
             "case `{}`: packages whose build script ran\n{}",
             self.name, build.run
         );
+    }
+
+    /// Whatever a report says, `vx explain` can read.
+    #[track_caller]
+    fn check_explain(&self) {
+        let project = &self.cases.project;
+        if project.join(".vx/runs/latest").exists() {
+            let run = self.cases.env.vx(project, &["explain"]);
+            assert!(run.status.success(), "case `{}`: {run}", self.name);
+        }
     }
 
     #[track_caller]

@@ -7,72 +7,93 @@ use vx_core::places::{self, below};
 use vx_core::readset::{Read, ReadKind, ReadPlace, ReadSet};
 
 use crate::context::BuildContext;
-use crate::real_places;
-use crate::{sight, spec};
+use crate::observe::Observation;
+use crate::sight::{self, Sight};
+use crate::{real_places, spec};
 
-/// Whether an action looked through one of these: it found nothing there unless it had the checkout
-/// where that really is.
-pub(crate) fn looked(context: &BuildContext, unit: usize, set: &ReadSet) -> bool {
-    let Some(sight) = &context.places.sight else {
-        return false;
-    };
-    looks_by_name(context, unit, set)
-        || finds_checkout(context, unit)
-            && tokio::task::block_in_place(|| {
-                set.reads.iter().any(|read| sight.is_by_path(&read.place))
-            })
+/// Where a unit's action finds what is not part of it.
+pub(crate) struct Finds<'a> {
+    context: &'a BuildContext,
+    /// What of the host it is shown; `None` where that is everything.
+    shown: Option<Vec<String>>,
+    /// Where it would look for the checkout that it finds at its fixed place; nowhere if it does not find
+    /// one.
+    ways_back: Vec<String>,
 }
 
-/// The same, but for links: it looked where the checkout really is, of which something must have told
-/// it, or where it would have found it by its parents' names, or for a repository by a relative path.
-fn looks_by_name(context: &BuildContext, unit: usize, set: &ReadSet) -> bool {
-    let Some(checkout) = context.places.checkout.to_str() else {
-        return false;
-    };
-    if !finds_checkout(context, unit) {
-        return false;
+impl<'a> Finds<'a> {
+    /// That of a unit's action in this build.
+    pub(crate) fn of(context: &'a BuildContext, unit: usize) -> Self {
+        let isolated = context.unisolated().is_none();
+        let checkout = context.places.checkout.to_str();
+        let checkout = checkout.filter(|_| isolated && real_places::sees_checkout(context, unit));
+        Self {
+            context,
+            shown: isolated.then(|| spec::shown_of_host(context, unit)),
+            ways_back: checkout.map_or_else(Vec::new, places::ways_back),
+        }
     }
-    let ways_back = places::ways_back(checkout);
-    set.missed.iter().any(|path| is_below_any(path, &ways_back))
-        || set.reads.iter().any(|read| reads_git_file(context, read))
-}
 
-/// Whether an action that finds the checkout at its fixed place would find it, if it knew where else.
-pub(crate) fn finds_checkout(context: &BuildContext, unit: usize) -> bool {
-    context.unisolated().is_none() && real_places::sees_checkout(context, unit)
-}
-
-/// Whether an action that read `set` would be shown something now that it was not shown then, or the
-/// reverse, or would now look where the checkout is: then this is not what it would read.
-///
-/// Of links to the checkout by its path this says nothing; they are found as they are looked at.
-pub(crate) fn is_shown_other_things(context: &BuildContext, unit: usize, set: &ReadSet) -> bool {
-    if context.unisolated().is_some() {
-        return false;
+    /// Whether the action, which read `set`, looked for the checkout elsewhere than at its fixed place: it
+    /// found nothing there unless it had the checkout where that really is.
+    pub(crate) fn looked_elsewhere(&self, set: &ReadSet) -> bool {
+        let leads_by_path = |sight: &Sight| {
+            let mut reads = set.reads.iter();
+            tokio::task::block_in_place(|| reads.any(|read| sight.is_by_path(&read.place)))
+        };
+        let sight = self.context.places.sight.as_ref();
+        self.looked_by_name(set) || !self.ways_back.is_empty() && sight.is_some_and(leads_by_path)
     }
-    let shown = spec::shown_of_host(context, unit);
-    let more = set.missed.iter().any(|missed| {
-        is_below_any(missed, &shown)
-            // The directories above what is shown are there with it.
-            || shown.iter().any(|shown| {
-                below(shown, missed).is_some() && sight::is_there(shown)
-            })
-    });
-    let less = set.reads.iter().any(|read| match &read.place {
-        ReadPlace::Host(path) => !is_below_any(path, places::HOST) && !is_below_any(path, &shown),
-        _ => false,
-    });
-    more || less || (!set.taken.checkout && looks_by_name(context, unit, set))
+
+    /// The same, but for links: it looked where the checkout really is, of which something must have told
+    /// it, or where it would have found it by its parents' names, or for a repository by a relative path.
+    fn looked_by_name(&self, set: &ReadSet) -> bool {
+        let mut missed = set.missed.iter();
+        missed.any(|path| is_below_any(path, &self.ways_back))
+            || !self.ways_back.is_empty()
+                && self.context.places.relative_repository
+                && set.reads.iter().any(is_git_file)
+    }
+
+    /// Whether the action that read `set` would be shown something now that it was not shown then, or the
+    /// reverse, or would now look where the checkout is: then this is not what it would read.
+    ///
+    /// Of links to the checkout by its path this says nothing; see [`Self::leads_elsewhere`].
+    pub(crate) fn differ_from(&self, set: &ReadSet) -> bool {
+        let Some(shown) = &self.shown else {
+            return false;
+        };
+        let is_shown_now = |missed: &String| {
+            is_below_any(missed, shown)
+                // The directories above what is shown are there with it.
+                || shown.iter().any(|shown| {
+                    below(shown, missed).is_some() && sight::is_there(shown)
+                })
+        };
+        let is_hidden_now = |read: &Read| match &read.place {
+            ReadPlace::Host(path) => {
+                !is_below_any(path, places::HOST) && !is_below_any(path, shown)
+            }
+            _ => false,
+        };
+        set.missed.iter().any(is_shown_now)
+            || set.reads.iter().any(is_hidden_now)
+            || (!set.taken.checkout && self.looked_by_name(set))
+    }
+
+    /// Whether what was observed for the action is nothing to it, because a link leads there by the
+    /// checkout's path.
+    pub(crate) fn leads_elsewhere(&self, observation: &Observation) -> bool {
+        !self.ways_back.is_empty() && observation.by_path
+    }
 }
 
 fn is_below_any<S: AsRef<str>>(path: &str, bases: &[S]) -> bool {
-    bases
-        .iter()
-        .any(|base| below(path, base.as_ref()).is_some())
+    let mut bases = bases.iter();
+    bases.any(|base| below(path, base.as_ref()).is_some())
 }
 
-fn reads_git_file(context: &BuildContext, read: &Read) -> bool {
-    context.places.relative_repository
-        && read.kind == ReadKind::Content
+fn is_git_file(read: &Read) -> bool {
+    read.kind == ReadKind::Content
         && matches!(&read.place, ReadPlace::Checkout(path) if path.as_str() == ".git")
 }

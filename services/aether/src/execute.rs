@@ -14,7 +14,7 @@ use vx_core::service::MAX_RECORD;
 use vx_core::{ActionResult, Digest};
 
 use crate::afterwards::{self, Afterwards};
-use crate::by_path;
+use crate::by_path::Finds;
 use crate::context::BuildContext;
 use crate::dependency::{self, Finished, Used};
 use crate::given::{Given, LostTree};
@@ -176,6 +176,7 @@ async fn attempt_until_settled(
 ) -> ServiceResult<ExecutionEnd> {
     let context = &job.context;
     let mut learned: BTreeMap<String, String> = BTreeMap::new();
+    let finds = Finds::of(context, job.unit);
     let declared = spec::declared(&context.plan, job.unit).env;
     let names: BTreeSet<String> = job.env_names.iter().chain(&declared).cloned().collect();
     let soft = &context.graph.soft_env[job.unit];
@@ -223,7 +224,7 @@ async fn attempt_until_settled(
                     attempt -= 1;
                     continue;
                 }
-                if !taken.checkout && by_path::looked(context, job.unit, &failure.looked) {
+                if !taken.checkout && finds.looked_elsewhere(&failure.looked) {
                     taken.checkout = true;
                     attempt = 0;
                     continue;
@@ -249,7 +250,7 @@ async fn attempt_until_settled(
             continue;
         }
         let mut all = taken.and(ran.found);
-        all.checkout |= by_path::looked(context, job.unit, &ran.set);
+        all.checkout |= finds.looked_elsewhere(&ran.set);
         if all != taken {
             // Its outputs name places that are not there outside, or it looked for one: it runs
             // again where those really are, and its key says so.

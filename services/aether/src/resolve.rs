@@ -11,7 +11,7 @@ use vx_core::key::{ActionKey, RecordName, StaticDigest};
 use vx_core::readset::{ReadSet, TakenIn};
 use vx_core::service::{MAX_BATCH, Results};
 
-use crate::by_path;
+use crate::by_path::Finds;
 use crate::cause::Cause;
 use crate::context::BuildContext;
 use crate::dependency::{self, Finished, Used};
@@ -156,12 +156,13 @@ fn observe(
     let dependencies = dependency::key_parts(context, unit, used);
     let observer = context.lookup_observer(given);
     let soft = &context.graph.soft_env[unit];
+    let finds = Finds::of(context, unit);
     let mut candidates: Vec<Candidate> = Vec::with_capacity(sets.len());
     for set in sets {
-        if by_path::is_shown_other_things(context, unit, set) {
+        if finds.differ_from(set) {
             continue;
         }
-        let mut finds_by_path = false;
+        let mut leads_elsewhere = false;
         let observed = tokio::task::block_in_place(|| {
             observer.parts(
                 context.graph.statics[unit],
@@ -169,13 +170,13 @@ fn observe(
                 set,
                 soft,
                 &RealPlaces::of(context, unit, used, set.taken),
-                |_, observation| finds_by_path |= observation.by_path,
+                |_, observation| leads_elsewhere |= finds.leads_elsewhere(observation),
             )
         });
         // What can't be read can't be the same as before; if the action needs it, it will say
         // so itself.
         let Ok(parts) = observed else { continue };
-        if finds_by_path && by_path::finds_checkout(context, unit) {
+        if leads_elsewhere {
             continue;
         }
         let key = parts.key();

@@ -7,7 +7,7 @@ use vx_core::readset::{Read, ReadPlace};
 
 use super::arguments;
 use super::difference::{Change, DeclaredWhat, Difference, What};
-use crate::report::{Action, Inputs, Parts, Report, Shown};
+use crate::report::{Action, Inputs, Parts, Place, Report, Shown};
 
 /// An action that ran, in the report that tells of it.
 #[derive(Clone, Copy)]
@@ -62,15 +62,32 @@ pub(super) fn between(then: Side<'_>, now: Side<'_>) -> Vec<Difference> {
             now: now.parts.checkout.clone(),
         });
     }
-    if then.parts.places != now.parts.places {
-        found.push(Difference::Places {
-            was: then.parts.places.clone(),
-            now: now.parts.places.clone(),
-        });
-    }
+    found.extend(places(&then.parts.places, &now.parts.places));
     found.extend(dependencies);
     found.extend(more);
     found
+}
+
+/// Where packages and `OUT_DIR`s really are; where that is the same, what is in them.
+fn places(then: &[Place], now: &[Place]) -> Vec<Difference> {
+    let paths = |places: &[Place]| -> Vec<String> {
+        let paths = places.iter().map(Place::path);
+        paths.map(str::to_owned).collect()
+    };
+    let (was_at, now_at) = (paths(then), paths(now));
+    if was_at != now_at {
+        return vec![Difference::Places {
+            was: was_at,
+            now: now_at,
+        }];
+    }
+    let differing = then.iter().zip(now).filter(|(then, now)| {
+        matches!((then, now), (Place::With(_, then), Place::With(_, now)) if then != now)
+    });
+    let differing = differing.map(|(then, _)| Difference::PlaceContent {
+        path: then.path().to_owned(),
+    });
+    differing.collect()
 }
 
 /// What was found otherwise; and what was read by one of them alone.
@@ -104,6 +121,8 @@ fn reads(then: &Parts, now: &Parts) -> (Vec<Difference>, Vec<Difference>) {
     for read in old.keys().filter(|read| !new.contains_key(*read)) {
         others.push(fact(read, Change::Gone, None, None));
     }
+    // What is read at all is said once, whatever of it counts.
+    others.dedup_by(|one, other| one.words() == other.words());
     // A file whose content changed has another size too, which says nothing more.
     let whole: BTreeSet<ReadPlace> = differing
         .iter()

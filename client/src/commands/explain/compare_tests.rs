@@ -100,7 +100,12 @@ fn what_is_read_besides_comes_last_and_is_no_cause() {
             0,
             json!([{"place": {"Checkout": "new.rs"}, "kind": "Content"}, {"Content": [1]}]),
         );
-        reads[1][1] = json!({"Content": [2]});
+        reads.insert(
+            1,
+            json!([{"place": {"Checkout": "new.rs"}, "kind": "Metadata"},
+                   {"File": {"size": 1, "executable": false}}]),
+        );
+        reads[2][1] = json!({"Content": [2]});
     });
     let told: Vec<String> = found.iter().map(Difference::words).collect();
     assert_eq!(told, ["src/main.rs changed", "new.rs was not read before"]);
@@ -207,4 +212,33 @@ fn isolation_that_came_or_went_is_told() {
         now["inputs"]["base"] = json!("/v/rhea/bare/0");
     });
     assert_eq!(told, ["it is not isolated any more"]);
+}
+
+#[test]
+fn places_are_told_by_where_they_are_and_by_what_is_in_them() {
+    let differing = |then: Value, now: Value| {
+        let side = |places: Value| {
+            let mut action = action();
+            action["parts"]["places"] = places;
+            whole(action)
+        };
+        let (then, now) = (side(then), side(now));
+        let found = between(
+            Side::of(&then, &then.actions[0]).unwrap(),
+            Side::of(&now, &now.actions[0]).unwrap(),
+        );
+        found.iter().map(Difference::words).collect::<Vec<_>>()
+    };
+    let of = |digest: u8| json!([["/out", [digest]], ["/package", null]]);
+    assert_eq!(differing(of(1), of(1)), [""; 0]);
+    assert_eq!(
+        differing(of(1), of(2)),
+        ["what is in /out changed, and its output has that path in it"]
+    );
+    assert_eq!(
+        differing(json!([]), of(1)),
+        ["its output has /out, /package in it now"]
+    );
+    // As older reports have them.
+    assert_eq!(differing(json!(["/out", "/package"]), of(1)), [""; 0]);
 }

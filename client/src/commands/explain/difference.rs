@@ -74,6 +74,8 @@ pub(super) enum Difference {
     },
     /// Paths of its package and its `OUT_DIR`, for what takes those in.
     Places { was: Vec<String>, now: Vec<String> },
+    /// What is in an `OUT_DIR` whose path it takes in.
+    PlaceContent { path: String },
     /// The directory it runs in that stands for isolation, where there is none.
     Isolation {
         was: Option<String>,
@@ -220,6 +222,9 @@ impl Difference {
                     was.join(", ")
                 ),
             },
+            Self::PlaceContent { path } => {
+                format!("what is in {path} changed, and its output has that path in it")
+            }
             Self::Isolation { was, now } => match (was, now) {
                 (None, _) => "it is not isolated any more".to_owned(),
                 (_, None) => "it is isolated now".to_owned(),
