@@ -231,3 +231,52 @@ fn variables_that_name_files_for_packages_of_others() {
     app.change("a file that nobody reads", |app| app.write("other.txt", ""))
         .builds([]);
 }
+
+/// A home of cargo's whose configuration names a file of one checkout: beside the checkouts, as it
+/// mostly is, and with a file's name of old.
+#[test]
+fn a_home_that_names_a_file_of_the_first_checkout() {
+    for config in [".cargo/config.toml", ".cargo/config", "home/config"] {
+        let env = Env::new();
+        let all = env.project("//- /none\n");
+        let one = Project::from_text(
+            &all.join("one"),
+            r#"
+            //- /Cargo.toml
+            [package]
+            name = "app"
+            version = "0.1.0"
+            edition = "2024"
+            [workspace]
+            //- /src/main.rs
+            fn main() { println!("{} {}", include_str!(env!("DATA")), env!("DATA")); }
+            "#,
+        );
+        one.write("data", "1");
+        let data = one.join("data").display().to_string();
+        all.write(config, &format!("[env]\nDATA = \"{data}\"\n"));
+        let home = all.join(config.split('/').next().expect("it is in a directory"));
+        let home = home.display().to_string();
+        let said = |text: &str| format!("{text} {data}");
+        let two = one.copy_to(&all.join("two"));
+        two.write("data", "2");
+        let mut app = vx_harness::Cases::of(&env, one);
+        app.build(config)
+            .given("CARGO_HOME", &home)
+            .builds(["app", "app"])
+            .prints(&said("1"));
+        let mut copy = app.at(two);
+        copy.build("a copy with another file there")
+            .given("CARGO_HOME", &home)
+            .builds(["app"])
+            .prints(&said("1"));
+        app.change("the file", |one| one.write("data", "3"))
+            .given("CARGO_HOME", &home)
+            .builds(["app"])
+            .prints(&said("3"));
+        copy.build("the file of the first")
+            .given("CARGO_HOME", &home)
+            .builds(["app"])
+            .prints(&said("3"));
+    }
+}

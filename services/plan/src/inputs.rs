@@ -270,26 +270,30 @@ impl Binding<'_> {
         text.contains(self.checkout)
     }
 
-    /// Whether a manifest or a configuration holds a path that means this place.
+    /// Whether a file holds a path that means this place, be it a manifest, a configuration, or
+    /// whatever else was read.
     fn binds(&mut self, path: &Path) -> bool {
         let workspace = self.workspace;
-        let is_config = path.parent().is_some_and(|dir| dir.ends_with(".cargo"));
-        let is_toml = path
-            .extension()
-            .is_some_and(|extension| extension == "toml");
-        if !(is_toml || is_config) {
+        let of_all = places::HOST.iter().map(Path::new);
+        let mut of_all = of_all.chain([&*workspace.toolchain.sysroot]);
+        // Where git has its own files is no part of a plan.
+        if of_all.any(|place| path.starts_with(place)) || path.ends_with(".git") {
             return false;
         }
+        let of_home = path.parent() == Some(&*workspace.cargo_home);
+        let is_config = of_home || path.parent().is_some_and(|dir| dir.ends_with(".cargo"));
         let above = path.parent().and_then(Path::parent).unwrap_or(path);
-        if is_config && workspace.checkout.starts_with(above) && workspace.checkout != above {
-            // What is relative in it is meant from there.
-            return path.parent() != Some(&workspace.cargo_home);
+        // What is relative in it is meant from there. That of cargo's home says it for the home.
+        let is_above = workspace.checkout.starts_with(above) && workspace.checkout != above;
+        if is_config && is_above && !of_home {
+            return true;
         }
         let Ok(text) = workspace.host.read_to_string(path) else {
             return false;
         };
         let inside = path.strip_prefix(&workspace.checkout).ok();
-        let depth = inside.map(|inside| inside.components().count() - 1 - usize::from(is_config));
+        let depth = inside.map(|inside| inside.components().count() - 1);
+        let depth = depth.map(|depth| depth.saturating_sub(usize::from(is_config)));
         self.names(&text) || depth.is_some_and(|depth| leaves(&text, depth))
     }
 }
@@ -297,14 +301,15 @@ impl Binding<'_> {
 /// Relative paths in the configuration of cargo's home are meant from the directory above it. A plan
 /// with such a path serves that home alone, not any of the same content.
 fn is_bound_to_home(workspace: &Workspace, plan: &Plan) -> bool {
-    let above = workspace.cargo_home.parent();
-    let Some(above) = above.filter(|dir| dir.parent().is_some()) else {
-        return false;
-    };
     let mut files = workspace.config.files.iter();
     if !files.any(|file| file.starts_with(&workspace.cargo_home)) {
         return false;
     }
+    // Any absolute path may be one that is meant from the root directory.
+    let above = workspace.cargo_home.parent();
+    let Some(above) = above.filter(|dir| dir.parent().is_some()) else {
+        return true;
+    };
     // What these lead to may be beside that home too.
     let tables = ["patch", "paths", "source"];
     if tables
