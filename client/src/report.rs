@@ -187,6 +187,10 @@ pub(crate) struct Inputs {
     pub(crate) declared: Declared,
     /// Where its inputs lay, if it was not isolated.
     pub(crate) base: Option<String>,
+    /// What the processor can do, if it is made for this machine's.
+    pub(crate) processor: Option<String>,
+    /// Whether what it leaves is looked through for fixed places.
+    pub(crate) leaves: bool,
     /// The action that each dependency among the parts is of.
     pub(crate) dependencies: Vec<Option<String>>,
 }

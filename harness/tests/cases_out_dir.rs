@@ -383,6 +383,45 @@ fn files_of_a_vendored_package_and_of_its_out_dir() {
         .prints("beside the manifest");
 }
 
+/// A library that is built first where only a macro needs it: that finds `OUT_DIR` at its fixed place,
+/// where a program finds nothing.
+#[test]
+fn files_of_a_librarys_out_dir_for_a_macro_and_then_for_a_program() {
+    let env = Env::new();
+    let mut app = env.cases(&printing("helper::words()"));
+    let project = app.project();
+    // One unit for both.
+    project.edit(
+        "Cargo.toml",
+        "resolver = \"3\"",
+        "resolver = \"3\"\n[profile.dev]\ndebug = false",
+    );
+    project.write("helper/build.rs", &leaving_words("for both", ""));
+    project.write(
+        "helper/src/lib.rs",
+        &format!("pub fn words() -> String {{ {OPENING} }}\n"),
+    );
+    project.edit("Cargo.toml", "\"helper\"", "\"helper\", \"macros\"");
+    project.write(
+        "macros/Cargo.toml",
+        "[package]\nname = \"macros\"\nversion = \"0.1.0\"\nedition = \"2024\"\n\
+         [lib]\nproc-macro = true\n[dependencies]\nhelper = { path = \"../helper\" }\n",
+    );
+    project.write(
+        "macros/src/lib.rs",
+        "#[proc_macro]\npub fn words(_: proc_macro::TokenStream) -> proc_macro::TokenStream {\n    \
+         format!(\"{:?}\", helper::words()).parse().unwrap()\n}\n",
+    );
+    let build = |package: &str| env.build_with(project, &["-p", package]);
+    build("macros").assert_compiled(["build_script_build", "helper", "macros"]);
+    // Once more: what leaves the build is looked through.
+    build("app").assert_compiled(["app", "helper", "helper"]);
+    app.build("for a macro, then for a program")
+        .builds(["macros"])
+        .prints("for both");
+    app.build("nothing changed").builds([]);
+}
+
 /// A library that is compiled for link-time optimisation is bitcode alone.
 #[test]
 fn files_of_the_out_dir_of_a_library_in_bitcode() {

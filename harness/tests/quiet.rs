@@ -1,6 +1,6 @@
 //! `-q` shows of a build what a quiet cargo shows of it: what compilers say, and errors.
 
-use vx_harness::Env;
+use vx_harness::{Env, Project};
 
 const PROJECT: &str = r#"
     //- /Cargo.toml
@@ -85,6 +85,34 @@ fn no_warning_of_cargos() {
         let loud = vx(&["build"]);
         assert!(loud.contains("warning: "), "{name}: {loud}");
         assert!(loud.contains(words), "{name}: {loud}");
+    }
+}
+
+/// What cargo says of a configuration names the one that a build has, also where a plan serves another
+/// checkout than it was made for, or another home of cargo's.
+#[test]
+fn cargos_words_are_of_this_checkout_and_home() {
+    let env = Env::new();
+    let first = env.project(PROJECT);
+    first.write(".cargo/config.toml", "[build]\nunheard-of = 1\n");
+    let second = env.copy(&first);
+    let homes = ["one", "two"].map(|name| Project::at(env.fresh_path(name)));
+    for home in &homes {
+        home.write("config.toml", "[build]\nof-no-home = 1\n");
+    }
+    let said = |project: &Project, home: &Project| {
+        let mut command = env.vx_command(project);
+        command.arg("build").env("CARGO_HOME", home.path());
+        env.run(command).success().stderr
+    };
+    for project in [&first, &second] {
+        for home in &homes {
+            let said = said(project, home);
+            for named in [project.join(".cargo/config.toml"), home.join("config.toml")] {
+                let named = named.display().to_string();
+                assert!(said.contains(&named), "{named} is not named:\n{said}");
+            }
+        }
     }
 }
 

@@ -162,6 +162,39 @@ fn lost_blobs_are_produced_again() {
     env.build(&project).assert_nothing();
 }
 
+/// What a compiler said is shown by each build, so it is made again as any output.
+#[test]
+fn lost_words_are_said_again() {
+    const WORDS: &str = "unused variable: `unused`";
+    let env = Env::new();
+    let project = env.project(PROJECT);
+    project.write(
+        "src/main.rs",
+        "mod number;\nfn main() { let unused = 1; println!(\"leaf {} top {}\", leaf::two(), number::NUMBER); }\n",
+    );
+    let warned = |build: &vx_harness::Build| build.run.stderr.contains(WORDS);
+    assert!(warned(&env.build(&project)));
+    let _ = env.vx(&project, &["stop"]).success();
+    let mut lost = 0;
+    for blob in blobs(&env.vx_home()) {
+        let text = fs::read(&blob).expect("the store is ours");
+        if text
+            .windows(WORDS.len())
+            .any(|words| words == WORDS.as_bytes())
+        {
+            fs::remove_file(&blob).expect("the store is ours");
+            lost += 1;
+        }
+    }
+    assert_eq!(lost, 1, "blobs of words");
+    let again = env.build(&project);
+    assert!(warned(&again), "{}", again.run);
+    again.assert_compiled(["top"]);
+    let found = env.build(&project);
+    assert!(warned(&found), "{}", found.run);
+    found.assert_nothing();
+}
+
 #[test]
 fn a_store_kept_very_small_still_builds() {
     let env = Env::new().with_setting("VX_CASS_LIMIT", "12M");

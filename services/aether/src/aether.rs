@@ -15,14 +15,14 @@ use vx_core::orchestrator::{
     Project, Totals, settings_of,
 };
 
-use crate::context::Shared;
+use crate::context::Known;
 use crate::durations::Durations;
 use crate::engine::Engine;
 use crate::inflight::InFlight;
 use crate::prepare;
 use crate::services::Services;
+use crate::shared::Shared;
 use crate::slots::Slots;
-use crate::sources::Sources;
 use crate::statcache::StatCache;
 
 /// The most builds under way at once; each holds a plan and a grant.
@@ -76,11 +76,12 @@ impl Aether {
         std::fs::create_dir_all(&directory)?;
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         let shared = Shared {
-            stat_cache: Arc::new(StatCache::load(&directory.join("stat-cache"))),
-            trees: Arc::default(),
+            known: Known {
+                stat_cache: Arc::new(StatCache::load(&directory.join("stat-cache"))),
+                ..Known::default()
+            },
             in_flight: Arc::new(InFlight::default()),
             slots: Slots::new(processors + AHEAD),
-            sources: Arc::new(Sources::default()),
             deliveries: Arc::default(),
         };
         let durations = Arc::new(Durations::load(&directory.join("durations")));
@@ -88,7 +89,7 @@ impl Aether {
         let home = directory.parent().unwrap_or(&directory).to_owned();
         Ok(Arc::new(Self {
             learned: Learned {
-                stat_cache: Arc::clone(&shared.stat_cache),
+                stat_cache: Arc::clone(&shared.known.stat_cache),
                 durations: Arc::clone(&durations),
                 directory,
             },

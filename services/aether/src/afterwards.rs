@@ -7,8 +7,8 @@ use vx_core::error::{ServiceError, ServiceResult};
 use vx_core::places::below;
 use vx_core::readset::{Observed, Read, ReadKind, ReadPlace, ReadSet, Sight, Trace};
 
-use crate::execute::Job;
-use crate::given::Given;
+use crate::given_trees::Given;
+use crate::job::Job;
 use crate::keys::{DependencyPart, KeyParts};
 use crate::observe::Observation;
 use crate::readsets;
@@ -88,7 +88,7 @@ pub(crate) fn look(
     let parts = tokio::task::block_in_place(|| {
         context
             .observer(given)
-            .parts(static_digest, dependencies, set, soft, &real, note)
+            .parts(static_digest, dependencies, set, soft, &real.keyed(), note)
     })
     .map_err(|error| ServiceError::Failed(format!("an input could not be read: {error}")))?;
     Ok(Afterwards {

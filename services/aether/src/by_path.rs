@@ -5,15 +5,16 @@
 
 use vx_core::places::{self, below};
 use vx_core::readset::{Read, ReadKind, ReadPlace, ReadSet};
+use vx_plan::Mode;
 
-use crate::context::BuildContext;
+use crate::build::Build;
 use crate::observe::Observation;
 use crate::sight::{self, Sight};
-use crate::{real_places, spec};
+use crate::{declared, real_places};
 
 /// Where a unit's action finds what is not part of it.
 pub(crate) struct Finds<'a> {
-    context: &'a BuildContext,
+    build: &'a Build,
     /// What of the host it is shown; `None` where that is everything.
     shown: Option<Vec<String>>,
     /// Where it would look for the checkout that it finds at its fixed place; nowhere if it does not find
@@ -23,13 +24,13 @@ pub(crate) struct Finds<'a> {
 
 impl<'a> Finds<'a> {
     /// That of a unit's action in this build.
-    pub(crate) fn of(context: &'a BuildContext, unit: usize) -> Self {
-        let isolated = context.unisolated().is_none();
-        let checkout = context.places.checkout.to_str();
-        let checkout = checkout.filter(|_| isolated && real_places::sees_checkout(context, unit));
+    pub(crate) fn of(build: &'a Build, unit: usize) -> Self {
+        let isolated = build.unisolated().is_none();
+        let checkout = build.places.checkout.to_str();
+        let checkout = checkout.filter(|_| isolated && real_places::sees_checkout(build, unit));
         Self {
-            context,
-            shown: isolated.then(|| spec::shown_of_host(context, unit)),
+            build,
+            shown: isolated.then(|| shown_of_host(build, unit)),
             ways_back: checkout.map_or_else(Vec::new, places::ways_back),
         }
     }
@@ -41,7 +42,7 @@ impl<'a> Finds<'a> {
             let mut reads = set.reads.iter();
             tokio::task::block_in_place(|| reads.any(|read| sight.is_by_path(&read.place)))
         };
-        let sight = self.context.places.sight.as_ref();
+        let sight = self.build.places.sight.as_ref();
         self.looked_by_name(set) || !self.ways_back.is_empty() && sight.is_some_and(leads_by_path)
     }
 
@@ -51,7 +52,7 @@ impl<'a> Finds<'a> {
         let mut missed = set.missed.iter();
         missed.any(|path| is_below_any(path, &self.ways_back))
             || !self.ways_back.is_empty()
-                && self.context.places.relative_repository
+                && self.build.places.relative_repository
                 && set.reads.iter().any(is_git_file)
     }
 
@@ -86,6 +87,23 @@ impl<'a> Finds<'a> {
     pub(crate) fn leads_elsewhere(&self, observation: &Observation) -> bool {
         !self.ways_back.is_empty() && observation.by_path
     }
+}
+
+/// What of the host a unit's action is shown beside what each is: what its package declares, what its
+/// settings name, and a script of the checkout's the repository.
+pub(crate) fn shown_of_host(build: &Build, unit: usize) -> Vec<String> {
+    let plan = &build.plan;
+    let this = &plan.units[unit];
+    let asks_git = this.mode == Mode::RunBuildScript
+        && real_places::is_local(&plan.packages[this.package].root);
+    let repository = build.places.repository.iter().filter(|_| asks_git);
+    let named = vx_plan::named_paths(plan, unit).into_iter();
+    let named = named.filter(|path| places::below(path, places::ROOT).is_none());
+    let mut shown = declared::declared(plan, unit).paths;
+    shown.extend(repository.cloned());
+    shown.extend(named.map(str::to_owned));
+    shown.extend(build.places.named.iter().cloned());
+    shown
 }
 
 fn is_below_any<S: AsRef<str>>(path: &str, bases: &[S]) -> bool {

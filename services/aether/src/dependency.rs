@@ -7,12 +7,11 @@ use vx_core::result::ActionResult;
 use vx_core::{ActionKey, Output};
 use vx_plan::BuildOutput;
 
+use crate::build::Build;
 use crate::cause::Cause;
-use crate::context::BuildContext;
 use crate::graph::{Need, Role};
-use crate::keys::{DependencyPart, KeyParts};
-use crate::payload::{Payload, out_dir};
-use crate::real_places::{Held, held_by_programs, sees_checkout};
+use crate::keys::KeyParts;
+use crate::payload::{Held, Payload, out_dir};
 
 /// An action that is done.
 #[derive(Clone, Debug)]
@@ -74,7 +73,7 @@ pub(crate) struct UsedFile {
 }
 
 /// What of a dependency that is done a need takes; `None` when its result lacks it.
-pub(crate) fn of_finished(context: &BuildContext, need: Need, finished: &Finished) -> Option<Used> {
+pub(crate) fn of_finished(build: &Build, need: Need, finished: &Finished) -> Option<Used> {
     if need.role == Role::Run {
         return Some(Used::Run {
             output: Box::new(finished.payload.build_output.clone().unwrap_or_default()),
@@ -88,17 +87,17 @@ pub(crate) fn of_finished(context: &BuildContext, need: Need, finished: &Finishe
         Role::Rmeta => Vec::new(),
         _ => finished.payload.holds.clone(),
     };
-    files(context, need, &finished.result.outputs, holds)
+    files(build, need, &finished.result.outputs, holds)
 }
 
 /// What of a dependency that still runs a need takes: only metadata is of use before the end.
-pub(crate) fn of_early(context: &BuildContext, need: Need, early: &[Output]) -> Option<Used> {
-    (need.role == Role::Rmeta).then(|| files(context, need, early, Vec::new()))?
+pub(crate) fn of_early(build: &Build, need: Need, early: &[Output]) -> Option<Used> {
+    (need.role == Role::Rmeta).then(|| files(build, need, early, Vec::new()))?
 }
 
-fn files(context: &BuildContext, need: Need, outputs: &[Output], holds: Vec<Held>) -> Option<Used> {
+fn files(build: &Build, need: Need, outputs: &[Output], holds: Vec<Held>) -> Option<Used> {
     let mut used = Vec::new();
-    for file in &context.graph.files[need.unit] {
+    for file in &build.graph.files[need.unit] {
         if !need.role.is(file.kind) {
             continue;
         }
@@ -113,60 +112,4 @@ fn files(context: &BuildContext, need: Need, outputs: &[Output], holds: Vec<Held
         }
     }
     (!used.is_empty()).then_some(Used::Files { files: used, holds })
-}
-
-/// All that a unit has of its dependencies, in the graph's order.
-pub(crate) fn whole_parts(context: &BuildContext, used: &[(Need, Used)]) -> Vec<DependencyPart> {
-    parts(context, used, |_, _| false)
-}
-
-/// What enters a unit's key for each need, in the graph's order. Of directories that it is
-/// watched in only where they are: what it looked at there is in its read set.
-pub(crate) fn key_parts(
-    context: &BuildContext,
-    unit: usize,
-    used: &[(Need, Used)],
-) -> Vec<DependencyPart> {
-    parts(context, used, |need, output| {
-        context.watches(unit, need) && is_looked_through(context, unit, output)
-    })
-}
-
-/// Whether what an action looks at in a script's directory is noted: a package that is no part of the
-/// checkout is watched only where it may bundle something.
-fn is_looked_through(context: &BuildContext, unit: usize, output: &BuildOutput) -> bool {
-    sees_checkout(context, unit) || output.names_libraries()
-}
-
-fn parts(
-    context: &BuildContext,
-    used: &[(Need, Used)],
-    watched: impl Fn(Need, &BuildOutput) -> bool,
-) -> Vec<DependencyPart> {
-    let mut parts = Vec::with_capacity(used.len());
-    for (need, used) in used {
-        match used {
-            Used::Files { files, .. } => parts.extend(files.iter().map(|file| DependencyPart {
-                name: file.place.clone(),
-                digest: file.blob.digest,
-            })),
-            Used::Run { output, .. } if watched(*need, output) => parts.push(DependencyPart {
-                name: vx_plan::out_dir(&context.plan, need.unit),
-                digest: Digest::of_value("vx search paths 1", &output.library_paths),
-            }),
-            Used::Run { digest, .. } => parts.push(DependencyPart {
-                name: vx_plan::out_dir(&context.plan, need.unit),
-                digest: *digest,
-            }),
-        }
-    }
-    let held = held_by_programs(used);
-    parts.extend(held.into_iter().filter_map(|held| {
-        let (name, digest) = held.key_part(context)?;
-        Some(DependencyPart {
-            name: name.to_owned(),
-            digest,
-        })
-    }));
-    parts
 }

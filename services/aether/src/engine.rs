@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio::sync::Semaphore;
 use vx_core::error::ServiceResult;
 use vx_core::orchestrator::{
     BuildEvent, BuildFailure, BuildObserver, BuildOutcome, BuildRequest, Executable, MessageLevel,
@@ -13,15 +14,19 @@ use vx_core::orchestrator::{
 use vx_core::places;
 use vx_plan::{PackageRoot, TargetKind};
 
-use crate::context::{BuildContext, BuildParts, Shared};
-use crate::deliver::{self, Delivery};
+use crate::build::Build;
+use crate::context::BuildContext;
+use crate::deliver::{self, Among, Delivery};
 use crate::durations::Durations;
 use crate::execute;
+use crate::job::Limits;
+use crate::layout;
 use crate::narrate::{Narrator, Teller};
 use crate::prepare::{self, PrepareError, Prepared, Preparer};
 use crate::report::{self, Report, SCHEMA};
-use crate::schedule::{EngineFault, Scheduler};
+use crate::schedule::{EngineFault, Executions, Scheduler};
 use crate::session::{Session, Sessions, Transfer};
+use crate::shared::Shared;
 use crate::statcache::{coarse_now_ns, until_after};
 use crate::verify;
 
@@ -59,7 +64,7 @@ impl Engine {
         shared: Shared,
         durations: Arc<Durations>,
     ) -> Self {
-        let cache = Arc::clone(&shared.stat_cache);
+        let cache = Arc::clone(&shared.known.stat_cache);
         let preparer = Preparer::new(home, cache, Arc::clone(&durations));
         Self {
             sessions,
@@ -191,34 +196,42 @@ impl Engine {
         let from_memo = prepared.from_memo;
         let workspace = prepared.workspace.root.clone();
         let mut narrator = Narrator::new(&prepared.plan, teller.clone(), message_places(&prepared));
-        let context = Arc::new(BuildContext::new(
-            BuildParts {
-                run_id: run_id.clone(),
-                turn: self.shared.deliveries.begin(
-                    &request.selection,
-                    &request.cwd,
-                    &prepared.identities.toolchain,
-                    &request.env,
-                ),
-                shared: self.shared.clone(),
-                plan: prepared.plan,
-                graph: prepared.graph,
-                identities: prepared.identities,
-                places: prepared.places,
-                workspace: workspace.clone(),
-                package_sources: prepared.package_sources,
-                env: request.env.clone(),
-                jobs: request.jobs.map_or(processors, |jobs| jobs as usize),
+        let among = Among {
+            turn: self.shared.deliveries.begin(
+                &request.selection,
+                &request.cwd,
+                &prepared.identities.toolchain,
+                &request.env,
+            ),
+            deliveries: Arc::clone(&self.shared.deliveries),
+        };
+        let jobs = request.jobs.map_or(processors, |jobs| jobs as usize);
+        let executions = Executions {
+            in_flight: Arc::clone(&self.shared.in_flight),
+            limits: Limits {
+                jobs: Arc::new(Semaphore::new(jobs.max(1))),
+                slots: Arc::clone(&self.shared.slots),
             },
-            session,
-        ));
+        };
+        let build = Build {
+            plan: prepared.plan,
+            graph: prepared.graph,
+            identities: prepared.identities,
+            places: prepared.places,
+            workspace: workspace.clone(),
+            package_sources: prepared.package_sources,
+            env: request.env.clone(),
+        };
+        let known = self.shared.known.clone();
+        let context = Arc::new(BuildContext::new(run_id.clone(), build, known, session));
         let mut scheduler = Scheduler::new(
             Arc::clone(&context),
+            executions,
             &*self.sessions,
             &mut narrator,
             request.keep_going,
         );
-        let ran = run(&context, &mut scheduler, request.umask).await;
+        let ran = run(&context, &mut scheduler, &among, request.umask).await;
         let (result, delivered) = match ran {
             Ok(delivered) if delivered.succeeded => (Ok(()), delivered),
             Ok(delivered) => (Err(None), delivered),
@@ -310,7 +323,7 @@ impl Engine {
 /// build's, and does not change while one of them runs.
 async fn make_directory(workspace: &Path) -> std::io::Result<()> {
     let there = workspace.join(".vx").is_dir();
-    tokio::task::block_in_place(|| report::project_directory(workspace))?;
+    tokio::task::block_in_place(|| layout::project_directory(workspace))?;
     if !there {
         until_after(coarse_now_ns()).await;
     }
@@ -335,13 +348,14 @@ struct Delivered {
 async fn run(
     context: &Arc<BuildContext>,
     scheduler: &mut Scheduler<'_>,
+    among: &Among,
     umask: u32,
 ) -> Result<Delivered, EngineFault> {
     loop {
         scheduler.run().await?;
         let succeeded = scheduler.succeeded();
         let finished = |unit| scheduler.finished(unit).cloned();
-        match deliver::deliver(context, finished, umask).await {
+        match deliver::deliver(context, among, finished, umask).await {
             Ok(Delivery::Done {
                 outputs,
                 fetched,
@@ -423,7 +437,7 @@ fn executables(context: &BuildContext) -> Vec<Executable> {
                 name: this.target.name.clone(),
                 kind: kind.to_owned(),
                 package: package.name.clone(),
-                path: deliver::directory(context, unit)
+                path: layout::outputs_directory(context, unit)
                     .join(name)
                     .to_string_lossy()
                     .into_owned(),

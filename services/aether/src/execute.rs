@@ -5,22 +5,26 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::sync::watch;
-use vx_core::action::{Exit, Watch};
+use vx_core::ActionResult;
+use vx_core::action::Watch;
 use vx_core::error::{ServiceError, ServiceResult};
 use vx_core::key::RecordName;
 use vx_core::places::below;
-use vx_core::readset::{INTERRUPTED, Read, ReadKind, ReadPlace, ReadSet, TakenIn, Trace};
+use vx_core::readset::{INTERRUPTED, Read, ReadKind, ReadPlace, ReadSet, Trace};
 use vx_core::service::MAX_RECORD;
-use vx_core::{ActionResult, Digest};
 
 use crate::afterwards::{self, Afterwards};
 use crate::by_path::Finds;
 use crate::context::BuildContext;
-use crate::dependency::{self, Finished, Used};
-use crate::given::{Given, LostTree};
-use crate::graph::Need;
+use crate::declared;
+use crate::dependency::{self, Finished};
+use crate::dependency_parts;
+use crate::end::ExecutionEnd;
+use crate::given;
+use crate::given_trees::LostTree;
 use crate::host;
 use crate::inflight::Progress;
+use crate::job::Job;
 use crate::once::{self, Ran};
 use crate::own_directory;
 use crate::payload::Payload;
@@ -42,83 +46,6 @@ const MAX_LEARNING: usize = 50;
 
 /// How long one call waits for another home that runs the same action; then it asks again.
 const CLAIM_WAIT: std::time::Duration = std::time::Duration::from_secs(30);
-
-/// How an execution ended.
-#[derive(Debug)]
-pub(crate) enum ExecutionEnd {
-    /// It is published; what stands may be another's.
-    Published(Arc<Finished>),
-    /// It succeeded, but what it read can't be told for sure, so it serves this build alone.
-    Unpublished {
-        /// What it left behind.
-        finished: Arc<Finished>,
-        /// Why it is not published.
-        why: String,
-    },
-    /// The program failed.
-    Failed(Box<Failure>),
-    /// The store lacks these inputs.
-    Lost(Vec<Digest>),
-    /// Metadata it was started on did not stand.
-    Stale,
-    /// Nothing ran: the result was there by then.
-    Found,
-    /// Another home of the same store was running it; its result may be there now.
-    Elsewhere,
-    /// A service is gone.
-    Disconnected(ServiceError),
-    /// vx can't run it, whatever is tried.
-    Broken(String),
-}
-
-/// A program that failed.
-#[derive(Clone, Debug)]
-pub(crate) struct Failure {
-    /// How it ended.
-    pub(crate) exit: Exit,
-    /// What it wrote to standard output.
-    pub(crate) stdout: Vec<u8>,
-    /// What it wrote to standard error.
-    pub(crate) stderr: Vec<u8>,
-    /// What a build script's directives complain of.
-    pub(crate) errors: Vec<String>,
-    /// The program and its arguments.
-    pub(crate) argv: Vec<String>,
-    /// The variables it was given, by name.
-    pub(crate) given: BTreeSet<String>,
-    /// What it tried to reach over a network that it does not have.
-    pub(crate) reached_for: Option<String>,
-    /// What it was seen to look at.
-    pub(crate) looked: ReadSet,
-}
-
-/// Metadata of an execution that still runs, on which another was started.
-pub(crate) struct Prerequisite {
-    /// The execution.
-    pub(crate) progress: watch::Receiver<Progress>,
-    /// What is used of it.
-    pub(crate) need: Need,
-    /// As it was announced.
-    pub(crate) used: Used,
-}
-
-/// Everything one execution needs.
-pub(crate) struct Job {
-    /// The build it belongs to.
-    pub(crate) context: Arc<BuildContext>,
-    /// The unit.
-    pub(crate) unit: usize,
-    /// What is used of its dependencies.
-    pub(crate) used: Vec<(Need, Used)>,
-    /// What it has where it really is, because an earlier run took it in.
-    pub(crate) taken: TakenIn,
-    /// Variables that earlier read sets name.
-    pub(crate) env_names: BTreeSet<String>,
-    /// What it was started on before it was published.
-    pub(crate) prerequisites: Vec<Prerequisite>,
-    /// What it is expected to be keyed by, for claims between homes.
-    pub(crate) fingerprint: Digest,
-}
 
 /// Runs a job to its end.
 pub(crate) async fn run(job: Job, progress: watch::Sender<Progress>) -> ExecutionEnd {
@@ -177,7 +104,7 @@ async fn attempt_until_settled(
     let context = &job.context;
     let mut learned: BTreeMap<String, String> = BTreeMap::new();
     let finds = Finds::of(context, job.unit);
-    let declared = spec::declared(&context.plan, job.unit).env;
+    let declared = declared::declared(&context.plan, job.unit).env;
     let names: BTreeSet<String> = job.env_names.iter().chain(&declared).cloned().collect();
     let soft = &context.graph.soft_env[job.unit];
     learn(context, &mut learned, &BTreeSet::new(), &names);
@@ -275,8 +202,8 @@ async fn attempt_until_settled(
         });
         set = set.canonical();
         set.taken = taken;
-        let dependencies = dependency::key_parts(context, job.unit, &job.used);
-        let given = match Given::of(context, job.unit, &job.used).await? {
+        let dependencies = dependency_parts::key_parts(context, job.unit, &job.used);
+        let given = match given::of(context, job.unit, &job.used).await? {
             Ok(given) => given,
             Err(LostTree(tree)) => return Ok(ExecutionEnd::Lost(vec![tree])),
         };
@@ -442,7 +369,7 @@ async fn prerequisites_stand(job: &Job) -> bool {
 
 /// Whether the toolchain is another than the one that keys name.
 fn toolchain_changed(context: &BuildContext) -> Option<String> {
-    match host::toolchain(&context.shared.stat_cache, &context.places.sysroot) {
+    match host::toolchain(&context.stat_cache, &context.places.sysroot) {
         Ok(now) if now == context.identities.toolchain => None,
         Ok(_) => Some("the toolchain changed while it ran".to_owned()),
         Err(error) => Some(format!("the toolchain can't be read: {error}")),

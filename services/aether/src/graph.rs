@@ -65,13 +65,14 @@ pub(crate) struct Graph {
 }
 
 impl Graph {
-    /// The graph of a plan, with each unit's static part, the packages it sees, and its expected
-    /// duration in milliseconds.
+    /// The graph of a plan, with the packages that each unit sees and its expected duration in
+    /// milliseconds. `of_static` makes the static part of a unit that sees these packages, and whose
+    /// outputs leave the build or do not.
     pub(crate) fn new(
         plan: &Plan,
-        statics: Vec<StaticDigest>,
         visible: Vec<Vec<usize>>,
         durations_ms: &[u64],
+        of_static: impl Fn(usize, &[usize], bool) -> StaticDigest,
     ) -> Self {
         let count = plan.units.len();
         let needs: Vec<Vec<Need>> = (0..count).map(|unit| needs_of(plan, unit)).collect();
@@ -89,8 +90,12 @@ impl Graph {
         }
         let remaining_ms = remaining(&consumers, durations_ms);
         let files: Vec<Vec<OutputFile>> = (0..count).map(|unit| outputs(plan, unit)).collect();
+        let leaves = leaving(plan, &needs, &files);
+        let units = visible.iter().zip(&leaves).enumerate();
+        let statics = units.map(|(unit, (visible, leaves))| of_static(unit, visible, *leaves));
         Self {
-            leaves: leaving(plan, &needs, &files),
+            statics: statics.collect(),
+            leaves,
             needs,
             consumers,
             watched: (0..count).map(|unit| watched(plan, unit)).collect(),
@@ -98,7 +103,6 @@ impl Graph {
                 .map(|unit| vx_plan::soft_env(plan, unit))
                 .collect(),
             files,
-            statics,
             visible,
             remaining_ms,
         }

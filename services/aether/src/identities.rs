@@ -3,12 +3,47 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use vx_core::Digest;
-use vx_plan::{Mode, PackageRoot, Plan};
+use vx_core::digest::Digest;
+use vx_core::key::StaticDigest;
+use vx_plan::{Declared, Mode, PackageRoot, Plan};
 
+use crate::declared;
 use crate::host;
-use crate::keys::{KEY_SCHEMA, StaticPart};
-use crate::spec;
+
+/// The version of everything that decides keys and results: a change to it forgets all
+/// earlier results.
+pub(crate) const KEY_SCHEMA: u32 = 11;
+
+/// What the plan alone says of an action, and what it runs with.
+#[derive(Serialize)]
+pub(crate) struct StaticPart {
+    /// [`KEY_SCHEMA`].
+    pub(crate) schema: u32,
+    /// What the plan says: kind, package, command line, environment.
+    pub(crate) plan: Vec<u8>,
+    /// The toolchain's content.
+    pub(crate) toolchain: Digest,
+    /// What the workspace lets the action see beyond the usual.
+    pub(crate) declared: Declared,
+    /// What the action sees of immutable packages: places, and what names their content.
+    pub(crate) packages: Vec<(String, Digest)>,
+    /// Variables let through, as they are.
+    pub(crate) allowed_env: Vec<(String, String)>,
+    /// Where it runs, if it is not isolated.
+    pub(crate) unisolated: Option<Unisolated>,
+    /// This machine's processor, if it is made for that.
+    pub(crate) processor: Option<Digest>,
+    /// Whether what it leaves is looked through for the fixed places of its package and `OUT_DIR`s: where
+    /// it is only used within actions, it is not, and holds them.
+    pub(crate) leaves: bool,
+}
+
+impl StaticPart {
+    /// Its digest.
+    pub(crate) fn digest(&self) -> StaticDigest {
+        StaticDigest(Digest::of_value("vx static part 1", self))
+    }
+}
 
 /// What static parts depend on beside the plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,11 +85,24 @@ pub(crate) fn package(
     }
 }
 
-/// The static part of a unit's action, which sees these packages.
+/// Whether what a unit's compile leaves may hold the fixed place of its package or an `OUT_DIR`.
+fn may_hold_places(plan: &Plan, unit: usize) -> bool {
+    let this = &plan.units[unit];
+    let is_run = |unit: usize| plan.units[unit].mode == Mode::RunBuildScript;
+    let is_local = matches!(
+        plan.packages[this.package].root,
+        PackageRoot::Checkout { .. }
+    );
+    this.mode == Mode::Compile && (!is_local || this.deps.iter().any(|dep| is_run(dep.unit)))
+}
+
+/// The static part of a unit's action, which sees these packages, and whose outputs leave the build or
+/// do not.
 pub(crate) fn static_part(
     plan: &Plan,
     unit: usize,
     visible: &[usize],
+    leaves: bool,
     identities: &Identities,
 ) -> StaticPart {
     let runs_script = plan.units[unit].mode == Mode::RunBuildScript;
@@ -70,8 +118,9 @@ pub(crate) fn static_part(
         schema: KEY_SCHEMA,
         plan: told,
         processor: native.then(host::processor),
+        leaves: leaves && may_hold_places(plan, unit),
         toolchain: identities.toolchain,
-        declared: spec::declared(plan, unit),
+        declared: declared::declared(plan, unit),
         packages,
         unisolated: identities.unisolated.clone(),
         allowed_env: if runs_script {

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use vx_core::{Digest, Output};
 
-use crate::execute::ExecutionEnd;
+use crate::end::ExecutionEnd;
 
 /// How far an execution is.
 #[derive(Clone, Debug, Default)]

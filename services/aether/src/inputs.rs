@@ -11,7 +11,7 @@ use vx_core::Digest;
 use vx_plan::{Declared, Invocation};
 
 use crate::context::BuildContext;
-use crate::given::Given;
+use crate::given_trees::Given;
 use crate::identities::static_part;
 use crate::keys::KeyParts;
 use crate::secrets::{self, Shown};
@@ -41,6 +41,12 @@ struct Inputs<'a> {
     /// Where it ran, if it was not isolated.
     #[serde(skip_serializing_if = "Option::is_none")]
     base: Option<&'a str>,
+    /// What the processor can do, if it is made for this machine's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    processor: Option<Digest>,
+    /// Whether what it leaves is looked through for fixed places.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    leaves: bool,
     /// The action that each entry of the parts' dependencies is of.
     dependencies: Vec<Option<String>>,
 }
@@ -64,6 +70,7 @@ pub(crate) fn of(context: &BuildContext, unit: usize, parts: &KeyParts) -> Optio
         plan,
         unit,
         &context.graph.visible[unit],
+        context.graph.leaves[unit],
         &context.identities,
     );
     let told: PlanPart = serde_json::from_slice(&part.plan).ok()?;
@@ -84,6 +91,8 @@ pub(crate) fn of(context: &BuildContext, unit: usize, parts: &KeyParts) -> Optio
             .map(|one| secrets::argument(one))
             .collect(),
         cwd: &told.invocation.cwd,
+        processor: part.processor,
+        leaves: part.leaves,
         env: told
             .invocation
             .env
@@ -142,5 +151,5 @@ fn producer(context: &BuildContext, unit: usize, place: &str) -> Option<String> 
     };
     let needs = &context.graph.needs[unit];
     let found = needs.iter().find(|need| makes(need.unit))?;
-    Some(crate::narrate::action_id(&context.plan, found.unit))
+    Some(crate::labels::action_id(&context.plan, found.unit))
 }

@@ -8,46 +8,11 @@ use serde::{Deserialize, Serialize};
 use vx_core::digest::Digest;
 use vx_core::key::{ActionKey, StaticDigest};
 use vx_core::readset::{Observed, Read, ReadPlace, ReadSet};
-use vx_plan::Declared;
 
-use crate::given::Given;
+use crate::given_trees::Given;
 use crate::host;
-use crate::identities::Unisolated;
 use crate::observe::{Observation, Places, observe};
-use crate::real_places::RealPlaces;
 use crate::statcache::StatCache;
-
-/// The version of everything that decides keys and results: a change to it forgets all
-/// earlier results.
-pub(crate) const KEY_SCHEMA: u32 = 10;
-
-/// What the plan alone says of an action, and what it runs with.
-#[derive(Serialize)]
-pub(crate) struct StaticPart {
-    /// [`KEY_SCHEMA`].
-    pub(crate) schema: u32,
-    /// What the plan says: kind, package, command line, environment.
-    pub(crate) plan: Vec<u8>,
-    /// The toolchain's content.
-    pub(crate) toolchain: Digest,
-    /// What the workspace lets the action see beyond the usual.
-    pub(crate) declared: Declared,
-    /// What the action sees of immutable packages: places, and what names their content.
-    pub(crate) packages: Vec<(String, Digest)>,
-    /// Variables let through, as they are.
-    pub(crate) allowed_env: Vec<(String, String)>,
-    /// Where it runs, if it is not isolated.
-    pub(crate) unisolated: Option<Unisolated>,
-    /// This machine's processor, if it is made for that.
-    pub(crate) processor: Option<Digest>,
-}
-
-impl StaticPart {
-    /// Its digest.
-    pub(crate) fn digest(&self) -> StaticDigest {
-        StaticDigest(Digest::of_value("vx static part 1", self))
-    }
-}
 
 /// One thing that enters a key as a dependency's output.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -56,6 +21,15 @@ pub(crate) struct DependencyPart {
     pub(crate) name: String,
     /// Its digest.
     pub(crate) digest: Digest,
+}
+
+/// Real places that enter a key, for what took those in.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct KeyedPlaces {
+    /// The checkout's.
+    pub(crate) checkout: Option<String>,
+    /// Those of packages and `OUT_DIR`s, sorted, with what is in the latter.
+    pub(crate) others: Vec<(String, Option<Digest>)>,
 }
 
 /// Everything a key is made of.
@@ -141,7 +115,7 @@ impl Observer<'_> {
         dependencies: &[DependencyPart],
         set: &ReadSet,
         soft: &[(String, String)],
-        real: &RealPlaces,
+        real: &KeyedPlaces,
         mut note: impl FnMut(&Read, &Observation),
     ) -> io::Result<KeyParts> {
         let mut reads = Vec::with_capacity(set.reads.len());
@@ -166,8 +140,8 @@ impl Observer<'_> {
             dependencies: dependencies.to_vec(),
             reads,
             env: self.env_parts(set, soft),
-            checkout: real.checkout.as_ref().map(|moved| moved.real.clone()),
-            places: real.named(),
+            checkout: real.checkout.clone(),
+            places: real.others.clone(),
         })
     }
 

@@ -17,7 +17,7 @@ use vx_core::{Digest, RelPath};
 use vx_plan::{Plan, PlanInput, PlanPath, PlanRequest, Workspace};
 
 use crate::host;
-use crate::keys::KEY_SCHEMA;
+use crate::identities::KEY_SCHEMA;
 use crate::observe::{Observation, Places, UNREADABLE, observe};
 use crate::readsets::agree;
 use crate::statcache::StatCache;

@@ -13,8 +13,10 @@ use crate::blobs;
 use crate::context::BuildContext;
 use crate::dependency::Finished;
 use crate::diagnostics::{self, Diagnostics};
-use crate::execute::Failure;
+use crate::end::Failure;
 use crate::inputs;
+use crate::labels::action_id;
+use crate::labels::unit_label;
 use crate::offline;
 use crate::report::ActionReport;
 use crate::resolve::Miss;
@@ -71,6 +73,39 @@ impl Teller {
         let text = text.into();
         self.tell(BuildEvent::Message { level, text }).await
     }
+}
+
+/// What became of telling that an action is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Told {
+    /// It is told.
+    All,
+    /// What the action said when it ran is lost.
+    Lost,
+}
+
+/// What an action wrote to standard error.
+enum Words {
+    /// Nothing, or nothing that is shown.
+    None,
+    /// This.
+    Stderr(Vec<u8>),
+    /// The store does not have it any more.
+    Lost,
+}
+
+/// What a unit's action wrote, now or earlier, of packages whose warnings are shown.
+async fn words(context: &BuildContext, unit: usize, finished: &Finished) -> ServiceResult<Words> {
+    let package = &context.plan.packages[context.plan.units[unit].package];
+    let stderr = finished.result.output("stderr");
+    // A build script's warnings are directives.
+    let shown = package.is_local && finished.payload.build_output.is_none();
+    let Some(stderr) = stderr.filter(|_| shown) else {
+        return Ok(Words::None);
+    };
+    let store = context.session().store();
+    let found = blobs::read(&*store, stderr.blob).await?;
+    Ok(found.map_or(Words::Lost, Words::Stderr))
 }
 
 /// Follows the actions of one build.
@@ -201,7 +236,8 @@ impl Narrator {
         self.teller.tell(event).await
     }
 
-    /// An action is done.
+    /// An action is done. Nothing is told, and that is what comes back, of one that was found and whose
+    /// words are lost: it has to run again.
     ///
     /// # Errors
     /// When the caller or the store is gone.
@@ -212,7 +248,14 @@ impl Narrator {
         finished: &Finished,
         outcome: ActionOutcome,
         note: &str,
-    ) -> ServiceResult<()> {
+    ) -> ServiceResult<Told> {
+        let words = match self.told.contains(&unit) {
+            true => None,
+            false => match words(context, unit, finished).await? {
+                Words::Lost if outcome != ActionOutcome::Built => return Ok(Told::Lost),
+                words => Some(words),
+            },
+        };
         let action = &mut self.actions[unit];
         action.outcome = Some(outcome);
         action.key = finished.key.map(|key| key.to_string());
@@ -241,15 +284,17 @@ impl Narrator {
         if !note.is_empty() {
             action.reason = Some(note.to_owned());
         }
-        if self.told.insert(unit) {
-            self.messages(context, unit, finished).await?;
+        if let Some(words) = words {
+            self.told.insert(unit);
+            self.messages(context, unit, finished, &words).await?;
         }
         self.teller
             .tell(BuildEvent::Finished {
                 action: unit as u64,
                 outcome,
             })
-            .await
+            .await?;
+        Ok(Told::All)
     }
 
     /// Shows what an action said when it ran, now or earlier.
@@ -258,6 +303,7 @@ impl Narrator {
         context: &BuildContext,
         unit: usize,
         finished: &Finished,
+        words: &Words,
     ) -> ServiceResult<()> {
         let this = &context.plan.units[unit];
         let package = &context.plan.packages[this.package];
@@ -282,16 +328,10 @@ impl Narrator {
             }
             return Ok(());
         }
-        let Some(stderr) = finished.result.output("stderr") else {
+        let Words::Stderr(stderr) = words else {
             return Ok(());
         };
-        let store = context.session().store();
-        // Words that are lost are not worth a failed build.
-        let Some(stderr) = blobs::read(&*store, stderr.blob).await? else {
-            tracing::warn!(action = %self.actions[unit].id, "its messages were lost");
-            return Ok(());
-        };
-        let found = diagnostics::parse(&stderr);
+        let found = diagnostics::parse(stderr);
         self.rendered(&found).await?;
         if let Some(summary) = found.warning_summary(&package.name, &unit_label(this)) {
             self.teller.message(MessageLevel::Warning, summary).await?;
@@ -402,26 +442,5 @@ fn exit_words(failure: &Failure) -> String {
     match failure.exit {
         vx_core::Exit::Code(code) => format!("exit status: {code}"),
         vx_core::Exit::Signal(signal) => format!("signal: {signal}"),
-    }
-}
-
-/// What names a unit's action within its plan.
-pub(crate) fn action_id(plan: &Plan, unit: usize) -> String {
-    let this = &plan.units[unit];
-    format!("{}-{}", plan.packages[this.package].name, this.identity)
-}
-
-/// A unit within its package, as cargo names it.
-fn unit_label(unit: &vx_plan::Unit) -> String {
-    use vx_plan::TargetKind;
-    let name = &unit.target.name;
-    match (&unit.target.kind, unit.mode) {
-        (_, Mode::RunBuildScript) => "build script run".to_owned(),
-        (TargetKind::Lib(_), _) => "lib".to_owned(),
-        (TargetKind::Bin, _) => format!("bin \"{name}\""),
-        (TargetKind::ExampleBin | TargetKind::ExampleLib(_), _) => format!("example \"{name}\""),
-        (TargetKind::Test, _) => format!("test \"{name}\""),
-        (TargetKind::Bench, _) => format!("bench \"{name}\""),
-        (TargetKind::BuildScript, _) => "build script".to_owned(),
     }
 }

@@ -14,8 +14,9 @@ use vx_core::{Output, Store};
 use vx_plan::Mode;
 
 use crate::blobs;
-use crate::execute::{ExecutionEnd, Failure, Job};
+use crate::end::{ExecutionEnd, Failure};
 use crate::inflight::Progress;
+use crate::job::Job;
 use crate::own_directory;
 use crate::payload::{self, Payload};
 use crate::readsets::{self, Root};
@@ -50,13 +51,14 @@ pub(crate) async fn run(
 ) -> ServiceResult<Result<Ran, ExecutionEnd>> {
     let context = &job.context;
     let execution = {
-        let _job = context
+        let _job = job
+            .limits
             .jobs
             .acquire()
             .await
             .map_err(|_| ServiceError::failed("the build's job limit was closed"))?;
         let priority = context.graph.remaining_ms[job.unit];
-        let _slot = context.shared.slots.acquire(priority).await;
+        let _slot = job.limits.slots.acquire(priority).await;
         progress.send_modify(|progress| progress.started = true);
         let observer = Arc::new(Announce {
             progress: progress.clone(),

@@ -18,11 +18,10 @@ use vx_plan::Mode;
 
 use crate::blobs;
 use crate::context::BuildContext;
-use crate::deliver::is_in_place;
 use crate::dependency::Finished;
-use crate::payload;
-use crate::real_places::{Held, real_out_dir};
-use crate::staging::{Content, Staging};
+use crate::payload::{self, Held};
+use crate::real_places::real_out_dir;
+use crate::staging::{Content, Staging, is_in_place};
 use crate::statcache::StatCache;
 
 /// An `OUT_DIR` to be put in place.
@@ -79,7 +78,7 @@ pub(crate) async fn wanted(
         };
         let tree = Tree::decode(&bytes).map_err(ServiceError::failed)?;
         let out_dir = OutDir { unit, path, tree };
-        let cache = &context.shared.stat_cache;
+        let cache = &context.stat_cache;
         if !tokio::task::block_in_place(|| out_dir.is_in_place(cache, umask)) {
             wanted.push(out_dir);
         }

@@ -7,13 +7,34 @@ use vx_core::readset::TakenIn;
 use vx_core::result::{ActionResult, OutputForm};
 use vx_plan::BuildOutput;
 
-use crate::real_places::Held;
-
 /// Layout of [`Payload`]; a result of another version is no hit.
 const VERSION: u32 = 2;
 
 /// The name under which a build script's `OUT_DIR` is collected.
 pub(crate) const OUT_DIR: &str = "out_dir";
+
+/// A real place that a program holds: it looks for it there when it runs, wherever that is.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) enum Held {
+    /// The checkout's.
+    Checkout,
+    /// A package's.
+    Package {
+        /// Its fixed place.
+        place: String,
+        /// Its real one.
+        at: String,
+        /// What names its content.
+        identity: Digest,
+    },
+    /// An `OUT_DIR`.
+    OutDir {
+        /// Its real place.
+        at: String,
+        /// What is in there.
+        tree: Digest,
+    },
+}
 
 /// Kept in [`ActionResult::payload`].
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -10,6 +10,7 @@ use vx_core::digest::Digest;
 use vx_core::orchestrator::{BuildRequest, Selection};
 use vx_plan::{Host, HostSource, PackageRoot, Plan, PlanError, PlanRequest, Workspace};
 
+use crate::declared;
 use crate::durations::Durations;
 use crate::environment;
 use crate::graph::Graph;
@@ -23,7 +24,6 @@ use crate::rustc_info;
 use crate::session::{Bare, Session};
 use crate::sight::{Sight, real};
 use crate::sources::{Source, observed_tree};
-use crate::spec;
 use crate::statcache::{StatCache, coarse_now_ns};
 
 /// How many graphs are kept in memory beside their plans.
@@ -485,14 +485,12 @@ impl Preparer {
         {
             return Arc::clone(graph);
         }
-        let visible = spec::visible_packages(plan);
-        let statics = visible
-            .iter()
-            .enumerate()
-            .map(|(unit, visible)| static_part(plan, unit, visible, identities).digest())
-            .collect();
+        let visible = declared::visible_packages(plan);
         let durations = self.durations.expected(plan);
-        let graph = Arc::new(Graph::new(plan, statics, visible, &durations));
+        let of_static = |unit, visible: &[usize], leaves| {
+            static_part(plan, unit, visible, leaves, identities).digest()
+        };
+        let graph = Arc::new(Graph::new(plan, visible, &durations, of_static));
         if graphs.len() >= GRAPHS {
             graphs.clear();
         }

@@ -2,17 +2,17 @@
 
 use std::path::Path;
 
-use serde::{Deserialize, Serialize};
 use vx_core::readset::TakenIn;
 use vx_core::{Digest, MAX_MARKERS, Marker, MarkerScope, places};
 use vx_plan::{Lto, Mode, PackageRoot};
 
-use crate::context::BuildContext;
-use crate::deliver;
+use crate::build::Build;
 use crate::dependency::Used;
 use crate::graph::{Need, Role};
 use crate::identities;
-use crate::own_directory;
+use crate::keys::KeyedPlaces;
+use crate::layout;
+use crate::payload::Held;
 
 /// A place with the one that it really is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,21 +45,21 @@ enum Whose {
 
 impl Whose {
     /// The fixed place; `None` for what is part of the checkout.
-    fn fixed(self, context: &BuildContext) -> Option<String> {
+    fn fixed(self, build: &Build) -> Option<String> {
         match self {
-            Self::Package(package) => package_place(&context.plan.packages[package].root),
-            Self::Run(run) => Some(vx_plan::out_dir(&context.plan, run)),
+            Self::Package(package) => package_place(&build.plan.packages[package].root),
+            Self::Run(run) => Some(vx_plan::out_dir(&build.plan, run)),
         }
     }
 
     /// Where it really is; `None` for what is nowhere but in a store.
-    fn real(self, context: &BuildContext) -> Option<String> {
+    fn real(self, build: &Build) -> Option<String> {
         match self {
             Self::Package(package) => {
-                let source = context.package_sources.get(&package);
+                let source = build.package_sources.get(&package);
                 source.map(|source| text(source.unpacked()))
             }
-            Self::Run(run) => Some(real_out_dir(context, run)),
+            Self::Run(run) => Some(real_out_dir(build, run)),
         }
     }
 
@@ -75,8 +75,8 @@ impl Whose {
 }
 
 /// What a unit may take in beside the checkout, and as what.
-fn others(context: &BuildContext, unit: usize) -> Vec<(TakenIn, Whose)> {
-    let plan = &context.plan;
+fn others(build: &Build, unit: usize) -> Vec<(TakenIn, Whose)> {
+    let plan = &build.plan;
     let none = TakenIn::default();
     let package = TakenIn {
         package: true,
@@ -89,7 +89,7 @@ fn others(context: &BuildContext, unit: usize) -> Vec<(TakenIn, Whose)> {
     let told = TakenIn { told: true, ..none };
     let own = plan.units[unit].package;
     let mut others = vec![(package, Whose::Package(own))];
-    let Some(run) = own_run(context, unit) else {
+    let Some(run) = own_run(build, unit) else {
         return others;
     };
     others.push((out_dir, Whose::Run(run)));
@@ -108,17 +108,12 @@ fn others(context: &BuildContext, unit: usize) -> Vec<(TakenIn, Whose)> {
 
 impl RealPlaces {
     /// The places of a unit's action that took in `taken`, with what is used of its dependencies.
-    pub(crate) fn of(
-        context: &BuildContext,
-        unit: usize,
-        used: &[(Need, Used)],
-        taken: TakenIn,
-    ) -> Self {
+    pub(crate) fn of(build: &Build, unit: usize, used: &[(Need, Used)], taken: TakenIn) -> Self {
         // Where nothing is isolated, everything is where it really is.
-        let is_real = taken.checkout || context.unisolated().is_some();
-        let checkout = (is_real && sees_checkout(context, unit)).then(|| Moved {
+        let is_real = taken.checkout || build.unisolated().is_some();
+        let checkout = (is_real && sees_checkout(build, unit)).then(|| Moved {
             fixed: places::CHECKOUT.to_owned(),
-            real: text(&context.places.checkout),
+            real: text(&build.places.checkout),
             tree: None,
         });
         if !(taken.package || taken.out_dir || taken.told) {
@@ -127,14 +122,14 @@ impl RealPlaces {
                 others: Vec::new(),
             };
         }
-        let others = others(context, unit).into_iter();
+        let others = others(build, unit).into_iter();
         let others = others.filter(|(one, _)| taken.and(*one) == taken);
         Self {
             checkout,
             others: others
                 .filter_map(|(_, whose)| {
-                    let fixed = whose.fixed(context)?;
-                    let real = whose.real(context)?;
+                    let fixed = whose.fixed(build)?;
+                    let real = whose.real(build)?;
                     let tree = whose.tree(used);
                     Some((whose, Moved { fixed, real, tree }))
                 })
@@ -157,66 +152,44 @@ impl RealPlaces {
         moved.map_or(fixed, |moved| moved.real.clone())
     }
 
-    /// What keys name beside the checkout: where it is, and of an `OUT_DIR` what is in there, as whoever
-    /// runs what holds it looks there.
-    pub(crate) fn named(&self) -> Vec<(String, Option<Digest>)> {
+    /// What of it keys name: where it is, and of an `OUT_DIR` what is in there, as whoever runs what
+    /// holds it looks there.
+    pub(crate) fn keyed(&self) -> KeyedPlaces {
         let others = self.others.iter();
-        let mut named: Vec<_> = others
+        let mut others: Vec<_> = others
             .map(|(_, moved)| (moved.real.clone(), moved.tree))
             .collect();
-        named.sort();
-        named
-    }
-}
-
-/// A real place that a program holds: it looks for it there when it runs, wherever that is.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub(crate) enum Held {
-    /// The checkout's.
-    Checkout,
-    /// A package's.
-    Package {
-        /// Its fixed place.
-        place: String,
-        /// Its real one.
-        at: String,
-        /// What names its content.
-        identity: Digest,
-    },
-    /// An `OUT_DIR`.
-    OutDir {
-        /// Its real place.
-        at: String,
-        /// What is in there.
-        tree: Digest,
-    },
-}
-
-impl Held {
-    /// What stands for it in the key of an action that runs the program.
-    ///
-    /// A package is what it is now, whatever it was when the program was built.
-    pub(crate) fn key_part(&self, context: &BuildContext) -> Option<(&str, Digest)> {
-        match self {
-            // What is looked at there is traced.
-            Self::Checkout => None,
-            Self::Package {
-                place,
-                at,
-                identity,
-            } => Some((at, identity_now(context, place).unwrap_or(*identity))),
-            Self::OutDir { at, tree } => Some((at, *tree)),
+        others.sort();
+        KeyedPlaces {
+            checkout: self.checkout.as_ref().map(|moved| moved.real.clone()),
+            others,
         }
     }
 }
 
+/// What stands for it in the key of an action that runs the program.
+///
+/// A package is what it is now, whatever it was when the program was built.
+pub(crate) fn key_part<'h>(build: &Build, held: &'h Held) -> Option<(&'h str, Digest)> {
+    match held {
+        // What is looked at there is traced.
+        Held::Checkout => None,
+        Held::Package {
+            place,
+            at,
+            identity,
+        } => Some((at, identity_now(build, place).unwrap_or(*identity))),
+        Held::OutDir { at, tree } => Some((at, *tree)),
+    }
+}
+
 /// The identity of the plan's package at a fixed place.
-fn identity_now(context: &BuildContext, place: &str) -> Option<Digest> {
-    let mut packages = 0..context.plan.packages.len();
+fn identity_now(build: &Build, place: &str) -> Option<Digest> {
+    let mut packages = 0..build.plan.packages.len();
     packages.find_map(|index| {
-        let root = &context.plan.packages[index].root;
+        let root = &build.plan.packages[index].root;
         let found = package_place(root).filter(|found| found == place)?;
-        let identity = identities::package(&context.plan, index, &context.identities)?;
+        let identity = identities::package(&build.plan, index, &build.identities)?;
         debug_assert_eq!(found, identity.0);
         Some(identity.1)
     })
@@ -224,16 +197,16 @@ fn identity_now(context: &BuildContext, place: &str) -> Option<Digest> {
 
 /// What a compile at these places holds, with what it links.
 pub(crate) fn holds(
-    context: &BuildContext,
+    build: &Build,
     unit: usize,
     used: &[(Need, Used)],
     taken: TakenIn,
 ) -> Vec<Held> {
-    let real = RealPlaces::of(context, unit, used, taken);
+    let real = RealPlaces::of(build, unit, used, taken);
     let others = real.others.into_iter().filter_map(|(whose, moved)| {
         Some(match whose {
             Whose::Package(package) => {
-                let identity = identities::package(&context.plan, package, &context.identities);
+                let identity = identities::package(&build.plan, package, &build.identities);
                 let (place, identity) = identity?;
                 Held::Package {
                     place,
@@ -260,8 +233,8 @@ pub(crate) fn holds(
 
 /// The fixed places that outputs still hold of those which a compile had as they really are: what
 /// its build script wrote into files says so.
-pub(crate) fn left(context: &BuildContext, unit: usize, found: TakenIn) -> Vec<String> {
-    let moved = RealPlaces::of(context, unit, &[], found).moved();
+pub(crate) fn left(build: &Build, unit: usize, found: TakenIn) -> Vec<String> {
+    let moved = RealPlaces::of(build, unit, &[], found).moved();
     moved.into_iter().map(|(fixed, _)| fixed).collect()
 }
 
@@ -278,13 +251,9 @@ pub(crate) fn held_by_programs(used: &[(Need, Used)]) -> Vec<&Held> {
 
 /// What an action has to have where it really is because of the programs it runs: one that holds
 /// the checkout's path finds nothing elsewhere.
-pub(crate) fn taken_by_programs(
-    context: &BuildContext,
-    unit: usize,
-    used: &[(Need, Used)],
-) -> TakenIn {
+pub(crate) fn taken_by_programs(build: &Build, unit: usize, used: &[(Need, Used)]) -> TakenIn {
     TakenIn {
-        checkout: sees_checkout(context, unit) && held_by_programs(used).contains(&&Held::Checkout),
+        checkout: sees_checkout(build, unit) && held_by_programs(used).contains(&&Held::Checkout),
         ..TakenIn::default()
     }
 }
@@ -293,12 +262,8 @@ pub(crate) fn taken_by_programs(
 ///
 /// What only runs within actions, such as a build script, finds everything at its fixed place;
 /// but for the checkout, which is not always there.
-pub(crate) fn markers(
-    context: &BuildContext,
-    unit: usize,
-    taken: TakenIn,
-) -> Vec<(TakenIn, Marker)> {
-    let plan = &context.plan;
+pub(crate) fn markers(build: &Build, unit: usize, taken: TakenIn) -> Vec<(TakenIn, Marker)> {
+    let plan = &build.plan;
     let package = &plan.packages[plan.units[unit].package];
     let bitcode = plan.units[unit].lto == Lto::OnlyBitcode;
     let marker = |text: &str, within| Marker {
@@ -307,7 +272,7 @@ pub(crate) fn markers(
         bitcode,
     };
     let mut markers = Vec::new();
-    if context.unisolated().is_some() {
+    if build.unisolated().is_some() {
         return markers;
     }
     if is_local(&package.root) && !taken.checkout {
@@ -320,11 +285,11 @@ pub(crate) fn markers(
             marker(places::CHECKOUT_MARK, MarkerScope::Everything),
         ));
     }
-    if plan.units[unit].mode != Mode::Compile || !context.graph.leaves[unit] {
+    if plan.units[unit].mode != Mode::Compile || !build.graph.leaves[unit] {
         return markers;
     }
-    for (taken, whose) in others(context, unit) {
-        if let Some(fixed) = whose.fixed(context) {
+    for (taken, whose) in others(build, unit) {
+        if let Some(fixed) = whose.fixed(build) {
             markers.push((taken, marker(&fixed, MarkerScope::Compiled)));
         }
     }
@@ -344,14 +309,14 @@ pub(crate) fn markers(
 
 /// Where the `OUT_DIR` of a build script's run is outside of actions: at cargo's depth below the
 /// directory of the programs.
-pub(crate) fn real_out_dir(context: &BuildContext, run: usize) -> String {
-    let fixed = vx_plan::out_dir(&context.plan, run);
+pub(crate) fn real_out_dir(build: &Build, run: usize) -> String {
+    let fixed = vx_plan::out_dir(&build.plan, run);
     let name = Path::new(&fixed).parent().and_then(Path::file_name);
-    let directory = deliver::directory(context, run);
+    let directory = layout::outputs_directory(build, run);
     let below = directory
-        .strip_prefix(context.workspace.join(".vx"))
+        .strip_prefix(build.workspace.join(".vx"))
         .unwrap_or(&directory);
-    let directory = own_directory::path(context).join(below);
+    let directory = layout::own_directory(build).join(below);
     text(
         &directory
             .join("build")
@@ -375,18 +340,18 @@ pub(crate) fn is_local(root: &PackageRoot) -> bool {
 
 /// Whether a unit's action sees the checkout: that its package is part of, or one whose build script
 /// tells it something, or that something lies in which its settings name.
-pub(crate) fn sees_checkout(context: &BuildContext, unit: usize) -> bool {
-    let plan = &context.plan;
+pub(crate) fn sees_checkout(build: &Build, unit: usize) -> bool {
+    let plan = &build.plan;
     let named = vx_plan::named_paths(plan, unit);
     let in_checkout = |path: &&str| places::below(path, places::CHECKOUT).is_some();
     let is_local = |package: usize| is_local(&plan.packages[package].root);
-    let mut visible = context.graph.visible[unit].iter();
+    let mut visible = build.graph.visible[unit].iter();
     visible.any(|&package| is_local(package)) || named.iter().any(in_checkout)
 }
 
 /// The run of a compile's own build script, unless the configuration stands in its place.
-fn own_run(context: &BuildContext, unit: usize) -> Option<usize> {
-    let plan = &context.plan;
+fn own_run(build: &Build, unit: usize) -> Option<usize> {
+    let plan = &build.plan;
     let this = &plan.units[unit];
     let mut deps = this.deps.iter().map(|dep| dep.unit);
     let run = deps.find(|&dep| plan.units[dep].mode == Mode::RunBuildScript)?;

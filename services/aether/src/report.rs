@@ -14,14 +14,35 @@ use vx_core::orchestrator::{ActionOutcome, Totals};
 
 use crate::cause::Cause;
 use crate::keys::KeyParts;
+use crate::layout;
 use crate::session::Transfer;
-use crate::verify::Verified;
 
 /// The version of the report's layout.
 pub(crate) const SCHEMA: u32 = 1;
 
 /// How many reports a project keeps; the oldest go.
 const KEPT: usize = 50;
+
+/// What came of running one action again.
+#[derive(Debug, Serialize)]
+pub(crate) struct Verified {
+    /// What differs; empty where everything is the same.
+    pub(crate) differences: Vec<Difference>,
+    /// How long its program ran this time, in milliseconds, without being watched.
+    pub(crate) duration_ms: u64,
+    /// Why it could not be run again, if so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) fault: Option<String>,
+}
+
+/// One output that differs.
+#[derive(Debug, Serialize)]
+pub(crate) struct Difference {
+    /// Its name; a file in a directory as `out_dir/path`.
+    pub(crate) output: String,
+    /// Why.
+    pub(crate) causes: BTreeSet<Cause>,
+}
 
 /// A whole report.
 #[derive(Debug, Serialize)]
@@ -158,26 +179,12 @@ pub(crate) fn new_run_id() -> String {
     )
 }
 
-/// The project's `.vx`, made when absent, with the file that keeps it out of git.
-///
-/// # Errors
-/// When it can't be made.
-pub(crate) fn project_directory(workspace: &Path) -> io::Result<PathBuf> {
-    let directory = workspace.join(".vx");
-    fs::create_dir_all(directory.join("runs"))?;
-    let ignore = directory.join(".gitignore");
-    if !ignore.exists() {
-        crate::files::write_whole(&ignore, b"*\n")?;
-    }
-    Ok(directory)
-}
-
 /// Writes a report and points `latest` at it; returns its path.
 ///
 /// # Errors
 /// When the file system refuses.
 pub(crate) fn write(workspace: &Path, report: &Report<'_>) -> io::Result<PathBuf> {
-    let runs = project_directory(workspace)?.join("runs");
+    let runs = layout::project_directory(workspace)?.join("runs");
     let name = format!("{}.json", report.run_id);
     let path = runs.join(&name);
     let bytes = serde_json::to_vec_pretty(report).map_err(io::Error::other)?;

@@ -14,8 +14,10 @@ use vx_core::service::{MAX_BATCH, Results};
 use crate::by_path::Finds;
 use crate::cause::Cause;
 use crate::context::BuildContext;
-use crate::dependency::{self, Finished, Used};
-use crate::given::Given;
+use crate::dependency::{Finished, Used};
+use crate::dependency_parts;
+use crate::given;
+use crate::given_trees::Given;
 use crate::graph::Need;
 use crate::keys::KeyParts;
 use crate::payload::Payload;
@@ -64,7 +66,7 @@ pub(crate) async fn resolve(
     let mut candidates: Vec<Vec<Candidate>> = Vec::with_capacity(units.len());
     for ((unit, used), sets) in units.iter().zip(&sets) {
         // Without what it is given there is nothing to look up; the execution says what is lost.
-        let Ok(given) = Given::of(context, *unit, used).await? else {
+        let Ok(given) = given::of(context, *unit, used).await? else {
             candidates.push(Vec::new());
             continue;
         };
@@ -153,7 +155,7 @@ fn observe(
     given: &Given,
     sets: &[ReadSet],
 ) -> Vec<Candidate> {
-    let dependencies = dependency::key_parts(context, unit, used);
+    let dependencies = dependency_parts::key_parts(context, unit, used);
     let observer = context.lookup_observer(given);
     let soft = &context.graph.soft_env[unit];
     let finds = Finds::of(context, unit);
@@ -169,7 +171,7 @@ fn observe(
                 &dependencies,
                 set,
                 soft,
-                &RealPlaces::of(context, unit, used, set.taken),
+                &RealPlaces::of(context, unit, used, set.taken).keyed(),
                 |_, observation| leads_elsewhere |= finds.leads_elsewhere(observation),
             )
         });
@@ -200,7 +202,7 @@ fn miss(
         // anything at all it is taken for two actions.
         None => tokio::task::block_in_place(|| package_content(context, unit)),
     };
-    let dependencies = dependency::whole_parts(context, used);
+    let dependencies = dependency_parts::whole_parts(context, used);
     Miss {
         env_names: sets
             .iter()
@@ -229,7 +231,7 @@ fn package_content(context: &BuildContext, unit: usize) -> Digest {
             kind: ReadKind::Tree,
         };
         // What can't be observed tells no checkout from another; the look-up after does.
-        crate::observe::observe(&context.shared.stat_cache, &context.places, &read).ok()
+        crate::observe::observe(&context.stat_cache, &context.places, &read).ok()
     });
     Digest::of_value("vx package content 1", &seen.map(|seen| seen.observed))
 }

@@ -20,10 +20,13 @@ use vx_core::{Digest, Output};
 use self::events::{Event, forward};
 use crate::context::BuildContext;
 use crate::dependency::{self, Finished, Used};
-use crate::execute::{self, ExecutionEnd, Job, Prerequisite};
+use crate::end::ExecutionEnd;
+use crate::execute;
 use crate::graph::Need;
-use crate::inflight::Handle;
-use crate::narrate::Narrator;
+use crate::inflight::{Handle, InFlight};
+use crate::job::Limits;
+use crate::job::{Job, Prerequisite};
+use crate::narrate::{Narrator, Told};
 use crate::real_places::sees_checkout;
 use crate::resolve::{Miss, Resolution, resolve};
 use crate::session::Sessions;
@@ -72,9 +75,19 @@ struct UnitState {
     ran: bool,
 }
 
+/// What the executions of all builds share, and what bounds those of one.
+#[derive(Clone)]
+pub(crate) struct Executions {
+    /// Those under way.
+    pub(crate) in_flight: Arc<InFlight>,
+    /// How many run at once.
+    pub(crate) limits: Limits,
+}
+
 /// Runs one build's actions.
 pub(crate) struct Scheduler<'a> {
     context: Arc<BuildContext>,
+    executions: Executions,
     sessions: &'a dyn Sessions,
     narrator: &'a mut Narrator,
     units: Vec<UnitState>,
@@ -101,6 +114,7 @@ impl<'a> Scheduler<'a> {
     /// A scheduler for a build whose actions all wait.
     pub(crate) fn new(
         context: Arc<BuildContext>,
+        executions: Executions,
         sessions: &'a dyn Sessions,
         narrator: &'a mut Narrator,
         keep_going: bool,
@@ -120,6 +134,7 @@ impl<'a> Scheduler<'a> {
                 .collect(),
             dirty: (0..count).collect(),
             context,
+            executions,
             sessions,
             narrator,
             events,
@@ -183,6 +198,7 @@ impl<'a> Scheduler<'a> {
         let parts = finished.and_then(|finished| finished.parts.as_ref());
         Job {
             context: Arc::clone(&self.context),
+            limits: self.executions.limits.clone(),
             unit,
             used: self.units[unit].used.clone(),
             taken: finished.map_or(TakenIn::default(), |finished| finished.payload.taken),
@@ -297,6 +313,7 @@ impl<'a> Scheduler<'a> {
         let fingerprint = miss.fingerprint;
         let job = Job {
             context: Arc::clone(&self.context),
+            limits: self.executions.limits.clone(),
             unit,
             used: self.units[unit].used.clone(),
             taken: miss.taken.and(self.told_places(unit)),
@@ -306,8 +323,7 @@ impl<'a> Scheduler<'a> {
         };
         let context = &self.context;
         let handle =
-            context
-                .shared
+            self.executions
                 .in_flight
                 .join_or_start(fingerprint, &context.run_id, |progress| {
                     execute::run(job, progress)
@@ -450,9 +466,15 @@ impl<'a> Scheduler<'a> {
         outcome: ActionOutcome,
         note: &str,
     ) -> ServiceResult<()> {
-        self.narrator
+        let told = self
+            .narrator
             .finished(&self.context, unit, &finished, outcome, note)
             .await?;
+        if told == Told::Lost {
+            return self
+                .reset(unit, "what it said was lost")
+                .map_err(ServiceError::failed);
+        }
         self.units[unit].phase = Phase::Done(finished);
         let consumers = self.context.graph.consumers[unit].clone();
         for consumer in consumers {

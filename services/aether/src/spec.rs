@@ -1,6 +1,6 @@
 //! From a unit whose dependencies are there to what the executor is asked to run.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use vx_core::action::{
@@ -9,17 +9,19 @@ use vx_core::action::{
 };
 use vx_core::readset::TakenIn;
 use vx_core::{Digest, places};
-use vx_plan::{CompileInputs, Declared, Mode, Plan, TargetKind};
+use vx_plan::{CompileInputs, Mode};
 
+use crate::by_path::shown_of_host;
 use crate::context::BuildContext;
+use crate::declared;
+use crate::declared::runs_foreign_code;
 use crate::dependency::Used;
 use crate::environment;
 use crate::graph::{Need, Role};
-use crate::own_directory;
+use crate::layout;
+use crate::payload::Held;
 use crate::payload::OUT_DIR;
-use crate::real_places::{
-    Held, RealPlaces, held_by_programs, is_local, markers, package_place, sees_checkout,
-};
+use crate::real_places::{RealPlaces, held_by_programs, markers, package_place, sees_checkout};
 use crate::session::Session;
 use crate::sources::{Source, SourceError};
 
@@ -87,9 +89,8 @@ pub(crate) async fn prepare(
     let mut archives = BTreeSet::new();
     for (at, source) in shown_packages(context, unit, &real, &held) {
         let archive = context
-            .shared
             .sources
-            .ensure(session, source, &context.shared.stat_cache, &context.places)
+            .ensure(session, source, &context.stat_cache, &context.places)
             .await?;
         archives.insert(archive);
         packages.push(PackageInput {
@@ -135,7 +136,7 @@ pub(crate) async fn prepare(
         markers,
         watch: watch(context, unit, &inputs),
         host_paths: shown_of_host(context, unit),
-        network: declared(plan, unit).network,
+        network: declared::declared(plan, unit).network,
         base: unisolated.map_or_else(String::new, |places| places.base.clone()),
     };
     Ok(Prepared {
@@ -193,39 +194,13 @@ fn shown_places(
         shown.push(package.at.clone());
     }
     if trees.iter().any(|tree| is_real(&tree.at)) {
-        shown.push(own_directory::path(context).to_string_lossy().into_owned());
+        shown.push(
+            layout::own_directory(context)
+                .to_string_lossy()
+                .into_owned(),
+        );
     }
     Ok(shown)
-}
-
-/// The packages whose sources each unit's action sees, without repeats: its own, and those that the
-/// programs it runs were built of (its build script, macros), as some of them find their own files
-/// again when they run. Then those whose scripts tell it something, which often is where their own
-/// headers are, or a library.
-pub(crate) fn visible_packages(plan: &Plan) -> Vec<Vec<usize>> {
-    let mut built_of: HashMap<usize, Vec<usize>> = HashMap::new();
-    let mut visible = Vec::with_capacity(plan.units.len());
-    for (unit, this) in plan.units.iter().enumerate() {
-        let needs = vx_plan::needs(plan, unit);
-        let mut packages = BTreeSet::from([this.package]);
-        let told = needs.links_metadata.iter().chain(&needs.native_out_dirs);
-        packages.extend(told.map(|&run| plan.units[run].package));
-        for program in needs.build_script_binary.into_iter().chain(needs.dylib) {
-            let built_of = built_of
-                .entry(program)
-                .or_insert_with(|| packages_of(plan, program));
-            packages.extend(built_of.iter());
-        }
-        visible.push(packages.into_iter().collect());
-    }
-    visible
-}
-
-/// The packages that a program or a macro is built of.
-fn packages_of(plan: &Plan, program: usize) -> Vec<usize> {
-    let linked = vx_plan::needs(plan, program).rlib;
-    let units = linked.into_iter().chain([program]);
-    units.map(|unit| plan.units[unit].package).collect()
 }
 
 fn files(used: &[(Need, Used)]) -> Vec<FileInput> {
@@ -320,45 +295,4 @@ fn watch(context: &BuildContext, unit: usize, inputs: &CompileInputs) -> Watch {
 fn bundles(inputs: &CompileInputs) -> bool {
     let mut outputs = inputs.build_outputs.values();
     outputs.any(vx_plan::BuildOutput::names_libraries)
-}
-
-/// What of its package's declarations an action gets: files where it runs foreign code,
-/// variables where that code is the package's or a macro's, the network for a build script.
-pub(crate) fn declared(plan: &Plan, unit: usize) -> Declared {
-    let this = &plan.units[unit];
-    let declared = &plan.packages[this.package].declared;
-    let runs_script = this.mode == Mode::RunBuildScript;
-    let runs_code = runs_script || !vx_plan::needs(plan, unit).dylib.is_empty();
-    let list = |given: bool, list: &Vec<String>| if given { list.clone() } else { Vec::new() };
-    Declared {
-        env: list(runs_code, &declared.env),
-        paths: list(runs_foreign_code(plan, unit), &declared.paths),
-        network: runs_script && declared.network,
-    }
-}
-
-/// What of the host a unit's action is shown beside what each is: what its package declares, what its
-/// settings name, and a script of the checkout's the repository.
-pub(crate) fn shown_of_host(context: &BuildContext, unit: usize) -> Vec<String> {
-    let plan = &context.plan;
-    let this = &plan.units[unit];
-    let asks_git = this.mode == Mode::RunBuildScript && is_local(&plan.packages[this.package].root);
-    let repository = context.places.repository.iter().filter(|_| asks_git);
-    let named = vx_plan::named_paths(plan, unit).into_iter();
-    let named = named.filter(|path| places::below(path, places::ROOT).is_none());
-    let mut shown = declared(plan, unit).paths;
-    shown.extend(repository.cloned());
-    shown.extend(named.map(str::to_owned));
-    shown.extend(context.places.named.iter().cloned());
-    shown
-}
-
-/// Whether an action runs code that is not the toolchain's, or links: what it reads is only
-/// known by watching.
-pub(crate) fn runs_foreign_code(plan: &Plan, unit: usize) -> bool {
-    let this = &plan.units[unit];
-    this.mode == Mode::RunBuildScript
-        || this.links()
-        || this.target.kind == TargetKind::BuildScript
-        || !vx_plan::needs(plan, unit).dylib.is_empty()
 }

@@ -4,7 +4,7 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use vx_core::error::{ServiceError, ServiceResult};
@@ -12,9 +12,9 @@ use vx_core::service::{MAX_BATCH, PlaceFile, PlaceMode, PlaceOutcome, PlaceReque
 use vx_core::{Digest, RelPath, Store};
 
 use crate::blobs;
-use crate::deliver::cannot_write;
-use crate::report;
+use crate::layout::{self, cannot_write};
 use crate::stamps::Stamp;
+use crate::statcache::StatCache;
 
 /// One file to be delivered.
 #[derive(Clone, Copy, Debug)]
@@ -56,7 +56,7 @@ impl Staging {
     /// When it can't be made.
     pub(crate) fn new(workspace: &Path, run_id: &str) -> ServiceResult<Self> {
         let make = || -> io::Result<PathBuf> {
-            let build = report::project_directory(workspace)?.join("build");
+            let build = layout::project_directory(workspace)?.join("build");
             fs::create_dir_all(&build)?;
             let directory = build.join(format!(".{run_id}.tmp"));
             match fs::remove_dir_all(&directory) {
@@ -184,4 +184,17 @@ impl Drop for Staging {
         // What is left is removed by the next `vx clean`; it is in nobody's way.
         let _ = fs::remove_dir_all(&self.directory);
     }
+}
+
+/// Whether the file that is there is the one that is wanted, and a file of its own.
+pub(crate) fn is_in_place(cache: &StatCache, path: &Path, content: Content, umask: u32) -> bool {
+    let Ok(metadata) = fs::symlink_metadata(path) else {
+        return false;
+    };
+    metadata.is_file()
+        && metadata.nlink() == 1
+        && metadata.permissions().mode() & 0o777 == content.mode(umask)
+        && cache
+            .digest(path)
+            .is_ok_and(|found| found.digest == content.digest)
 }

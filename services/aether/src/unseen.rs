@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use vx_plan::Mode;
 
-use crate::execute::Failure;
+use crate::end::Failure;
 
 /// Variables every environment has, which programs name in passing.
 const COMMON: &[&str] = &[

@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::StreamExt;
-use serde::Serialize;
 use vx_core::error::ServiceResult;
 use vx_core::orchestrator::{ActionOutcome, MessageLevel};
 use vx_core::{Blob, Output, OutputForm, Store, Tree, TreeNode};
@@ -18,31 +17,13 @@ use crate::blobs;
 use crate::cause::{Cause, causes};
 use crate::context::BuildContext;
 use crate::dependency::Finished;
-use crate::execute::{self, Job};
+use crate::execute;
+use crate::job::Job;
 use crate::narrate::Teller;
+use crate::report::Difference;
+use crate::report::Verified;
 use crate::resolve::unstable_name;
 use crate::schedule::Scheduler;
-
-/// What came of running one action again.
-#[derive(Debug, Serialize)]
-pub(crate) struct Verified {
-    /// What differs; empty where everything is the same.
-    pub(crate) differences: Vec<Difference>,
-    /// How long its program ran this time, in milliseconds, without being watched.
-    pub(crate) duration_ms: u64,
-    /// Why it could not be run again, if so.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) fault: Option<String>,
-}
-
-/// One output that differs.
-#[derive(Debug, Serialize)]
-pub(crate) struct Difference {
-    /// Its name; a file in a directory as `out_dir/path`.
-    pub(crate) output: String,
-    /// Why.
-    pub(crate) causes: BTreeSet<Cause>,
-}
 
 /// What rustc says is shown and not built on; the order of its words is no output.
 const WORDS: &[&str] = &["stderr"];

@@ -95,7 +95,7 @@ fn cargo_env(
 fn placeless(workspace: &Workspace, stderr: &str) -> Vec<String> {
     let mut messages: Vec<String> = process::messages(stderr)
         .iter()
-        .map(|message| workspace.fixed(message))
+        .map(|message| workspace.message_without_place(message))
         .collect();
     messages.sort();
     messages

@@ -83,6 +83,38 @@ impl Workspace {
         replace_place(&text, places::TOOLCHAIN, &sysroot)
     }
 
+    /// A message of cargo's without the paths of this checkout and these homes.
+    pub(crate) fn message_without_place(&self, message: &str) -> String {
+        let mut message = message.to_owned();
+        for (host, place) in self.places_in_messages() {
+            if let Some(host) = host.to_str() {
+                message = replace_in_prose(&message, host, place);
+            }
+        }
+        message
+    }
+
+    /// The same message for this checkout and these homes.
+    pub(crate) fn message_in_place(&self, message: &str) -> String {
+        let mut message = message.to_owned();
+        for (host, place) in self.places_in_messages() {
+            message = replace_place(&message, place, &host.to_string_lossy());
+        }
+        message
+    }
+
+    /// Directories that cargo's messages name, the inner ones first, and what stands for each.
+    fn places_in_messages(&self) -> Vec<(&Path, &'static str)> {
+        let mut all: Vec<(&Path, &str)> = vec![
+            (&self.checkout, places::CHECKOUT),
+            (&self.toolchain.sysroot, places::TOOLCHAIN),
+            (&self.cargo_home, CARGO_HOME),
+            (&self.rustup_home, RUSTUP_HOME),
+        ];
+        all.sort_by_key(|(host, _)| std::cmp::Reverse(host.as_os_str().len()));
+        all
+    }
+
     /// Replaces the checkout's and the toolchain's host paths in a flag or a value.
     pub(crate) fn fixed(&self, value: &str) -> String {
         let mut value = value.to_owned();
@@ -97,6 +129,34 @@ impl Workspace {
         }
         value
     }
+}
+
+/// What stands for cargo's home in its messages, and in nothing else.
+const CARGO_HOME: &str = "/vx/the-home-of-cargo";
+
+/// What stands for rustup's home in cargo's messages.
+const RUSTUP_HOME: &str = "/vx/the-home-of-rustup";
+
+/// Replaces a directory in what people read, wherever a path begins with it.
+fn replace_in_prose(text: &str, from: &str, to: &str) -> String {
+    let in_name = |char: char| char.is_alphanumeric() || matches!(char, '-' | '_');
+    let in_path = |char: char| in_name(char) || matches!(char, '.' | '/');
+    let mut out = String::with_capacity(text.len());
+    let mut done = 0;
+    for (at, _) in text.match_indices(from) {
+        let (before, after) = (&text[..at], &text[at + from.len()..]);
+        let starts = !before.ends_with(in_path) || before.ends_with("://");
+        // A full stop ends a sentence, unless a name goes on with it.
+        let goes_on = |stop: &str| stop.starts_with(in_name);
+        let ends = !after.starts_with(in_name) && !after.strip_prefix('.').is_some_and(goes_on);
+        if starts && ends {
+            out.push_str(&text[done..at]);
+            out.push_str(to);
+            done = at + from.len();
+        }
+    }
+    out.push_str(&text[done..]);
+    out
 }
 
 /// Replaces a directory wherever it stands whole: not within a longer name.
@@ -231,6 +291,20 @@ mod tests {
             ("-L/vx/target/a-1/out:x", "-L/ws/.vx/a-1/out:x"),
             ("/vx/target/a-1/output", "/vx/target/a-1/output"),
             ("/vx/target/a-1", "/vx/target/a-1"),
+        ] {
+            assert_eq!(replace(text), expected);
+        }
+    }
+
+    #[test]
+    fn paths_in_messages_are_replaced_wherever_one_begins() {
+        let replace = |text: &str| replace_in_prose(text, "/a/b", "/P");
+        for (text, expected) in [
+            ("unused key in `/a/b/config`", "unused key in `/P/config`"),
+            ("l v0.1.0 (/a/b/l)", "l v0.1.0 (/P/l)"),
+            ("path+file:///a/b#l@0.1.0", "path+file:///P#l@0.1.0"),
+            ("look into /a/b. Or /a/b", "look into /P. Or /P"),
+            ("/a/bc /a/b-c /a/b.c /x/a/b", "/a/bc /a/b-c /a/b.c /x/a/b"),
         ] {
             assert_eq!(replace(text), expected);
         }

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
-use vx_core::places;
 
 use crate::ask::{Answers, ask, unstable_overrides};
 use crate::compiler::Compiler;
@@ -16,7 +15,7 @@ use crate::lto;
 use crate::model::{Mode, PLAN_VERSION, Plan};
 use crate::overrides;
 use crate::packages::{Checksums, package};
-use crate::paths::{replace_path, text};
+use crate::paths::text;
 use crate::request::{PlanRequest, plan_env};
 use crate::units::{Making, spread_build_scripts, unit};
 
@@ -34,12 +33,11 @@ pub fn plan(request: &PlanRequest, workspace: &Workspace) -> Result<Plan, PlanEr
     Ok(plan)
 }
 
-/// What cargo had to say, with the checkout's own path: [`Plan::messages`] has its fixed place.
+/// What cargo had to say, with this host's paths: [`Plan::messages`] has none.
 pub fn messages(workspace: &Workspace, plan: &Plan) -> Vec<String> {
-    let checkout = workspace.checkout.to_string_lossy();
-    plan.messages
-        .iter()
-        .map(|message| replace_path(message, places::CHECKOUT, &checkout))
+    let messages = plan.messages.iter();
+    messages
+        .map(|message| workspace.message_in_place(message))
         .collect()
 }
 

@@ -71,7 +71,10 @@ const DOORS: &[(&str, &str)] = &[
         "services/aether/src/out_dirs.rs",
         "final outputs: directories of scripts that programs hold",
     ),
-    ("services/aether/src/deliver.rs", "final outputs"),
+    (
+        "services/aether/src/layout.rs",
+        "makes the workspace's own directory",
+    ),
     ("services/aether/src/staging.rs", "final outputs"),
     ("services/aether/src/blobs.rs", "final outputs"),
     (

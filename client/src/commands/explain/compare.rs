@@ -278,6 +278,15 @@ fn statics(then: &Inputs, now: &Inputs, dependencies: &[Difference], found: &mut
             now: now.base.clone(),
         });
     }
+    if then.processor != now.processor {
+        found.push(Difference::Processor {
+            was: then.processor.clone(),
+            now: now.processor.clone(),
+        });
+    }
+    if then.leaves != now.leaves {
+        found.push(Difference::Leaves { now: now.leaves });
+    }
     declared(then, now, found);
     // A dependency that came or went is told as one, not as an argument that names it.
     let others = dependencies.iter().any(

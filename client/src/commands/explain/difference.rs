@@ -81,6 +81,13 @@ pub(super) enum Difference {
         was: Option<String>,
         now: Option<String>,
     },
+    /// What the processor can do, for what is made for this machine's.
+    Processor {
+        was: Option<String>,
+        now: Option<String>,
+    },
+    /// Whether it is in a final output.
+    Leaves { now: bool },
     /// The rules by which vx makes keys and plans.
     Vx { was: Vec<u32>, now: Vec<u32> },
     /// Something of the command line, the toolchain or package sources; a report says no more.
@@ -232,6 +239,13 @@ impl Difference {
                     format!("it is not isolated, and its inputs are in {now} and not in {was}")
                 }
             },
+            Self::Processor { was, now } => match (was, now) {
+                (None, _) => "it is made for this machine's processor now".to_owned(),
+                (_, None) => "it is not made for this machine's processor any more".to_owned(),
+                _ => "it is made for this machine's processor, which is another".to_owned(),
+            },
+            Self::Leaves { now: true } => "it is in a final output now".to_owned(),
+            Self::Leaves { now: false } => "it is in no final output any more".to_owned(),
             Self::Vx { .. } => "vx itself changed how it makes keys".to_owned(),
             Self::Unrecorded => {
                 "its command line, toolchain or package sources changed (the earlier report says no more)"

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
 use vx_core::Output;
 
-use crate::execute::ExecutionEnd;
+use crate::end::ExecutionEnd;
 use crate::inflight::Progress;
 
 /// Something that happened to an execution: the unit, the try it belongs to, and what.

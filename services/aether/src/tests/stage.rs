@@ -8,8 +8,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tempfile::TempDir;
 use tokio::sync::Notify;
+use tokio::sync::Semaphore;
 use vx_core::error::ServiceResult;
-use vx_core::orchestrator::{ActionOutcome, BuildEvent, BuildObserver, Selection, Totals};
+use vx_core::orchestrator::{ActionOutcome, BuildEvent, BuildObserver, Totals};
 use vx_core::{
     ActionSpec, Blob, Digest, Execution, Exit, Holder, HostEnd, HostProgram, Ingested, Observer,
     Output, OutputForm, PackageSource, RelPath, Results, Store, StoreService,
@@ -17,12 +18,14 @@ use vx_core::{
 use vx_plan::Plan;
 use vx_rpc::contract::MemoryStore;
 
-use crate::context::{BuildContext, BuildParts, Shared};
+use crate::build::Build;
+use crate::context::{BuildContext, Known};
 use crate::graph::Graph;
 use crate::identities::Identities;
+use crate::job::Limits;
 use crate::narrate::{Narrator, Teller};
 use crate::observe::Places;
-use crate::schedule::{EngineFault, Scheduler};
+use crate::schedule::{EngineFault, Executions, Scheduler};
 use crate::session::{Bare, Session, Sessions, Transfer};
 use crate::slots::Slots;
 use crate::statcache::{StatCache, coarse_now_ns};
@@ -54,7 +57,8 @@ pub(crate) struct Stage {
     pub(crate) runs: Mutex<Vec<String>>,
     /// Told at each start.
     pub(crate) started: Notify,
-    shared: Shared,
+    known: Known,
+    executions: Executions,
 }
 
 /// Lets the coarse clock pass what was written: files may be stamped by the fine one, which is
@@ -91,13 +95,13 @@ impl Stage {
             directions: Mutex::default(),
             runs: Mutex::default(),
             started: Notify::new(),
-            shared: Shared {
-                stat_cache: Arc::default(),
-                trees: Arc::default(),
+            known: Known::default(),
+            executions: Executions {
                 in_flight: Arc::default(),
-                slots: Slots::new(4),
-                sources: Arc::default(),
-                deliveries: Arc::default(),
+                limits: Limits {
+                    jobs: Arc::new(Semaphore::new(4)),
+                    slots: Slots::new(4),
+                },
             },
         })
     }
@@ -126,11 +130,18 @@ impl Stage {
         let plan = Arc::new(plans::plan(crates));
         let sessions = TestSessions(Arc::clone(self));
         let session = sessions.open(run_id).await.unwrap();
-        let context = Arc::new(BuildContext::new(self.parts(run_id, &plan, env), session));
+        let build = self.facts(&plan, env);
+        let known = self.known.clone();
+        let context = Arc::new(BuildContext::new(run_id.to_owned(), build, known, session));
         let (teller, telling) = Teller::start(Arc::new(Deaf));
         let mut narrator = Narrator::new(&plan, teller, BTreeMap::new());
-        let mut scheduler =
-            Scheduler::new(Arc::clone(&context), &sessions, &mut narrator, keep_going);
+        let mut scheduler = Scheduler::new(
+            Arc::clone(&context),
+            self.executions.clone(),
+            &sessions,
+            &mut narrator,
+            keep_going,
+        );
         let fault = scheduler.run().await.err();
         drop(scheduler);
         let ended = Ended {
@@ -152,27 +163,16 @@ impl Stage {
         ended
     }
 
-    fn parts(&self, run_id: &str, plan: &Arc<Plan>, env: &[(&str, &str)]) -> BuildParts {
-        let statics = (0..plan.units.len())
-            .map(|unit| vx_core::StaticDigest(Digest::of(&vx_plan::static_part(plan, unit))))
-            .collect();
+    fn facts(&self, plan: &Arc<Plan>, env: &[(&str, &str)]) -> Build {
         let durations = vec![1; plan.units.len()];
         let sysroot = self.checkout.path().join("no-toolchain");
-        BuildParts {
-            run_id: run_id.to_owned(),
-            turn: self.shared.deliveries.begin(
-                &Selection::default(),
-                "/",
-                &Digest::of(b"toolchain"),
-                &BTreeMap::new(),
-            ),
-            shared: self.shared.clone(),
+        Build {
             plan: Arc::clone(plan),
             graph: Arc::new(Graph::new(
                 plan,
-                statics,
-                crate::spec::visible_packages(plan),
+                crate::declared::visible_packages(plan),
                 &durations,
+                |unit, _, _| vx_core::StaticDigest(Digest::of(&vx_plan::static_part(plan, unit))),
             )),
             identities: Arc::new(Identities {
                 toolchain: crate::host::toolchain(&StatCache::default(), &sysroot)
@@ -198,7 +198,6 @@ impl Stage {
                 .iter()
                 .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
                 .collect(),
-            jobs: 4,
         }
     }
 
