@@ -39,21 +39,23 @@ pub(crate) struct Basis {
     env: Vec<(String, Option<Digest>)>,
     /// The checkout that it serves alone, if so.
     checkout: Option<String>,
-    /// Paths that lie in no checkout which it serves.
+    /// Paths that lie in no checkout and no toolchain which it serves.
     told: BTreeSet<String>,
     /// The home of cargo's that it serves alone, if so.
     home: Option<String>,
+    /// The toolchain's place that it serves alone, if so.
+    toolchain: Option<String>,
     /// The processor that it serves alone, if so.
     processor: Option<Digest>,
 }
 
 impl Basis {
-    /// Whether what was planned by names a place in this checkout, which was elsewhere then.
-    fn tells_of(&self, checkout: &Path) -> bool {
-        let Some(checkout) = checkout.to_str() else {
+    /// Whether what was planned by names a place in this directory, which was elsewhere then.
+    fn tells_of(&self, directory: &Path) -> bool {
+        let Some(directory) = directory.to_str() else {
             return true;
         };
-        self.told.iter().any(|path| path.contains(checkout))
+        self.told.iter().any(|path| path.contains(directory))
     }
 }
 
@@ -80,7 +82,7 @@ pub(crate) struct Memos {
 pub(crate) fn name(request: &PlanRequest, workspace: &Workspace, toolchain: &Digest) -> RecordName {
     let statics = vx_plan::memo_static(request, workspace);
     let parts = (KEY_SCHEMA, statics, toolchain);
-    RecordName(Digest::of_value("vx plan memo 3", &parts))
+    RecordName(Digest::of_value("vx plan memo 4", &parts))
 }
 
 impl Memos {
@@ -104,7 +106,9 @@ impl Memos {
                 && serves(&basis.checkout, &workspace.checkout)
                 && serves(&basis.home, &workspace.cargo_home)
                 && basis.processor.is_none_or(|one| one == host::processor())
+                && serves(&basis.toolchain, &workspace.toolchain.sysroot)
                 && (basis.checkout.is_some() || !basis.tells_of(&workspace.checkout))
+                && (basis.toolchain.is_some() || !basis.tells_of(&workspace.toolchain.sysroot))
                 && env_of(plan, &request.env) == basis.env
                 && holds(cache, workspace, plan, basis)
         };
@@ -251,6 +255,9 @@ pub(crate) fn weigh(
             checkout: inputs.bound.then(|| place(&workspace.checkout)),
             told: inputs.told,
             processor: vx_plan::is_for_native(plan).then(host::processor),
+            toolchain: inputs
+                .bound_to_toolchain
+                .then(|| place(&workspace.toolchain.sysroot)),
             home: inputs.bound_to_home.then(|| place(&workspace.cargo_home)),
         }),
         Err(error) => Weighed::Unknown(error.to_string()),

@@ -61,10 +61,13 @@ pub struct Inputs {
     pub looks: Vec<(Look, Option<Seen>)>,
     /// Whether the plan serves no checkout at another place.
     pub bound: bool,
-    /// Absolute paths that it has been told of, so that it serves no checkout which has one of them.
+    /// Absolute paths that it has been told of, so that it serves no checkout and no toolchain which has
+    /// one of them.
     pub told: BTreeSet<String>,
     /// Whether it serves no other home of cargo's.
     pub bound_to_home: bool,
+    /// Whether it serves no toolchain at another place.
+    pub bound_to_toolchain: bool,
 }
 
 /// Directories and files below cargo's home that are no inputs of a checkout's plan.
@@ -113,9 +116,12 @@ pub fn inputs(
     let mut binding = Binding {
         workspace,
         checkout: text(&workspace.checkout)?,
+        sysroot: text(&workspace.toolchain.sysroot)?,
         told: BTreeSet::new(),
+        names_toolchain: false,
     };
     let bound = binding.is_bound(request, plan, &looks);
+    let bound_to_toolchain = binding.names_toolchain;
     let told = binding.told;
     for (look, seen) in &looks {
         sorting.add(look, *seen)?;
@@ -126,6 +132,7 @@ pub fn inputs(
         bound,
         told,
         bound_to_home: is_bound_to_home(workspace, plan),
+        bound_to_toolchain,
     })
 }
 
@@ -229,7 +236,9 @@ impl Sorting<'_> {
 struct Binding<'a> {
     workspace: &'a Workspace,
     checkout: &'a str,
+    sysroot: &'a str,
     told: BTreeSet<String>,
+    names_toolchain: bool,
 }
 
 impl Binding<'_> {
@@ -244,15 +253,15 @@ impl Binding<'_> {
         let known = plan_env(&request.env);
         let named = plan.env_inputs.iter();
         let named = named.filter_map(|name| request.env.get(name));
+        // All is gone through, for what else it names.
+        let mut bound = false;
         for value in known.values().chain(named) {
-            if self.names(value) {
-                return true;
-            }
+            bound |= self.names(value);
         }
-        looks.iter().any(|(look, seen)| {
+        for (look, seen) in looks {
             let path = Path::new(&look.path);
             let outside = !path.starts_with(&self.workspace.checkout);
-            match (look.kind, seen) {
+            bound |= match (look.kind, seen) {
                 (ReadKind::Content, Some(Seen::File { .. }) | None) => self.binds(path),
                 // From outside through a link.
                 (ReadKind::Link, Some(Seen::Link { .. })) if outside => {
@@ -260,13 +269,15 @@ impl Binding<'_> {
                     real.is_ok_and(|real| real.starts_with(&self.workspace.checkout))
                 }
                 _ => false,
-            }
-        })
+            };
+        }
+        bound
     }
 
     /// Whether a text names the checkout's place; what else it names is noted.
     fn names(&mut self, text: &str) -> bool {
         self.told.extend(absolute(text).map(str::to_owned));
+        self.names_toolchain |= text.contains(self.sysroot);
         text.contains(self.checkout)
     }
 
