@@ -42,6 +42,9 @@ fn builds_say_so_and_are_exact() {
     let first = first.prints("one");
     assert!(first.build.report.isolation.is_some());
     first.build.report.assert_kept();
+    for action in first.build.report.of("built") {
+        assert_eq!(action.fixed_places, [""; 0], "{action:?}");
+    }
     let again = cases.build("nothing to do").builds([]);
     assert!(again.build.report.isolation.is_some());
     cases

@@ -214,3 +214,56 @@ fn a_path_of_a_variable_that_is_withheld() {
         .builds(["app"])
         .prints("two");
 }
+
+/// Two workspaces of one checkout, each without its own `.vx`.
+#[test]
+fn the_own_directory_of_one_workspace_and_then_of_another() {
+    let env = Env::new();
+    let all = env.project(
+        r#"
+        //- /shared/Cargo.toml
+        [package]
+        name = "shared"
+        version = "0.1.0"
+        edition = "2024"
+        //- /shared/build.rs
+        fn main() {
+            let there = |name: &str| std::path::Path::new(name).join(".vx/flag").exists();
+            println!("cargo::rustc-env=THERE={} {}", there("../one"), there("../two"));
+        }
+        //- /shared/src/lib.rs
+        pub const THERE: &str = env!("THERE");
+        "#,
+    );
+    env.git_init(all.path());
+    let workspace = |name: &str| {
+        let workspace = Project::at(all.join(name));
+        workspace.write(
+            "Cargo.toml",
+            "[package]\nname = \"app\"\nversion = \"0.1.0\"\nedition = \"2024\"\n\
+             [dependencies]\nshared = { path = \"../shared\" }\n[workspace]\n",
+        );
+        workspace.write(
+            "src/main.rs",
+            "fn main() { println!(\"{}\", shared::THERE); }\n",
+        );
+        workspace.write(".vx/flag", "");
+        workspace
+    };
+    let mut one = Cases::of(&env, workspace("one"));
+    let mut two = one.at(workspace("two"));
+    one.build("one")
+        .unlike_cargo()
+        .runs_scripts_of(["shared"])
+        .builds(["app", "build_script_build", "shared"])
+        .prints("false true");
+    two.build("two")
+        .unlike_cargo()
+        .runs_scripts_of(["shared"])
+        .builds(["app", "build_script_build", "shared"])
+        .prints("true false");
+    one.build("one again")
+        .unlike_cargo()
+        .builds([])
+        .prints("false true");
+}

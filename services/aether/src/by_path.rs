@@ -3,6 +3,7 @@
 //! again by its name, and a `.git` file that names a repository elsewhere by a relative path. And what
 //! an action is shown of the host in one build and not in another.
 
+use vx_core::RelPath;
 use vx_core::places::{self, below};
 use vx_core::readset::{Read, ReadKind, ReadPlace, ReadSet};
 use vx_plan::Mode;
@@ -71,11 +72,24 @@ impl<'a> Finds<'a> {
                     below(shown, missed).is_some() && sight::is_there(shown)
                 })
         };
+        let hidden = &self.build.places.hidden;
+        let is_hidden = |path: &RelPath| hidden.iter().any(|hidden| path.starts_with(hidden));
         let is_hidden_now = |read: &Read| match &read.place {
             ReadPlace::Host(path) => {
                 !is_below_any(path, places::HOST) && !is_below_any(path, shown)
             }
+            ReadPlace::Checkout(path) => is_hidden(path),
             _ => false,
+        };
+        // Of the checkout are missed what directories hold that are hidden.
+        let real = self.build.places.checkout.to_string_lossy();
+        let checkout = match set.taken.checkout {
+            true => &*real,
+            false => places::CHECKOUT,
+        };
+        let is_shown_now = |missed: &String| match below(missed, checkout) {
+            Some(inside) => RelPath::new(inside).is_ok_and(|inside| !is_hidden(&inside)),
+            None => is_shown_now(missed),
         };
         set.missed.iter().any(is_shown_now)
             || set.reads.iter().any(is_hidden_now)

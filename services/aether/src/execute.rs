@@ -157,8 +157,10 @@ async fn attempt_until_settled(
                     continue;
                 }
                 // What was given metadata that does not stand, or that does not go with other
-                // metadata any more, may be fine.
-                if !prerequisites_stand(job).await {
+                // metadata any more, may be fine. So may what was given that of another build, which
+                // may be of other files.
+                if !prerequisites_stand(job).await || job.prerequisites.iter().any(|one| one.joined)
+                {
                     return Ok(ExecutionEnd::Stale);
                 }
                 return Ok(ExecutionEnd::Failed(failure));

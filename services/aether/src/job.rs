@@ -30,6 +30,8 @@ pub(crate) struct Prerequisite {
     pub(crate) need: Need,
     /// As it was announced.
     pub(crate) used: Used,
+    /// Whether it is another build's, whose files may be others than this one's.
+    pub(crate) joined: bool,
 }
 
 /// Everything one execution needs.

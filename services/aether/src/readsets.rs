@@ -27,6 +27,8 @@ pub(crate) struct Root<'a> {
     pub(crate) shown: &'a [String],
     /// The checkout on the host.
     pub(crate) host: &'a Path,
+    /// Directories of it that are not shown.
+    pub(crate) hidden: &'a [RelPath],
     /// Whether the root is its own, in which `/tmp` is its own too.
     pub(crate) isolated: bool,
 }
@@ -39,6 +41,7 @@ impl<'a> Root<'a> {
             checkout: checkout.map_or(places::CHECKOUT, |checkout| &checkout.at),
             cwd: &spec.cwd,
             host: Path::new(checkout.map_or("", |checkout| &checkout.host)),
+            hidden: checkout.map_or(&[], |checkout| &checkout.hidden),
             inputs: &spec.real_places,
             shown: &spec.host_paths,
             isolated: spec.base.is_empty(),
@@ -281,7 +284,10 @@ fn place_at(root: Root<'_>, path: String) -> Option<ReadPlace> {
         return None;
     }
     if let Some(below) = below(&path, root.checkout) {
-        return RelPath::new(below).ok().map(ReadPlace::Checkout);
+        let inside = RelPath::new(below).ok()?;
+        // A script may name what it can't see, and so can't go by.
+        let is_hidden = root.hidden.iter().any(|hidden| inside.starts_with(hidden));
+        return (!is_hidden).then_some(ReadPlace::Checkout(inside));
     }
     // The rest of vx's places hold inputs and outputs; what else is left out is the action's own,
     // or made up by the kernel.
@@ -293,7 +299,6 @@ fn place_at(root: Root<'_>, path: String) -> Option<ReadPlace> {
     if private.iter().any(|place| lies_in(place)) {
         return None;
     }
-    // A script may name what it can't see, and so can't go by.
     let shown = root.shown.iter().any(|place| lies_in(place));
     if root.isolated && !shown && !places::HOST.iter().any(|place| lies_in(place)) {
         return None;
@@ -310,6 +315,7 @@ mod tests {
             checkout: "/vx/the-checkout-at-its-fixed-place",
             cwd,
             host: Path::new("/nowhere"),
+            hidden: &[],
             inputs,
             shown: &[],
             isolated: true,

@@ -234,6 +234,9 @@ pub(crate) fn holds(
 /// The fixed places that outputs still hold of those which a compile had as they really are: what
 /// its build script wrote into files says so.
 pub(crate) fn left(build: &Build, unit: usize, found: TakenIn) -> Vec<String> {
+    if !found.any() {
+        return Vec::new();
+    }
     let moved = RealPlaces::of(build, unit, &[], found).moved();
     moved.into_iter().map(|(fixed, _)| fixed).collect()
 }

@@ -372,6 +372,7 @@ impl<'a> Scheduler<'a> {
                     progress: running.handle.progress(),
                     need: *need,
                     used: used.clone(),
+                    joined: running.handle.joined,
                 }),
                 _ => None,
             })

@@ -15,7 +15,7 @@ use crate::host::{Look, Looks, links_on_the_way};
 use crate::locate::Workspace;
 use crate::model::{Package, Plan, PlanInput, PlanPath};
 use crate::paths::text;
-use crate::place_bound::{absolute, leaves};
+use crate::place_bound::{absolute, leaves, meant, straight};
 use crate::request::{PlanRequest, plan_env};
 
 /// What cargo keeps in its home for itself.
@@ -276,9 +276,15 @@ impl Binding<'_> {
 
     /// Whether a text names the checkout's place; what else it names is noted.
     fn names(&mut self, text: &str) -> bool {
-        self.told.extend(absolute(text).map(str::to_owned));
-        self.names_toolchain |= text.contains(self.sysroot);
-        text.contains(self.checkout)
+        let paths: Vec<String> = absolute(text).collect();
+        let has = |place: &str| {
+            let mut paths = paths.iter();
+            text.contains(place) || paths.any(|path| path.contains(place))
+        };
+        self.names_toolchain |= has(self.sysroot);
+        let names = has(self.checkout);
+        self.told.extend(paths);
+        names
     }
 
     /// Whether a file holds a path that means this place, be it a manifest, a configuration, or
@@ -305,7 +311,11 @@ impl Binding<'_> {
         let inside = path.strip_prefix(&workspace.checkout).ok();
         let depth = inside.map(|inside| inside.components().count() - 1);
         let depth = depth.map(|depth| depth.saturating_sub(usize::from(is_config)));
-        self.names(&text) || depth.is_some_and(|depth| leaves(&text, depth))
+        let mut bound = self.names(&text);
+        for text in meant(&text) {
+            bound |= self.names(&text) || (text.starts_with('/') && self.names(&straight(&text)));
+        }
+        bound || depth.is_some_and(|depth| leaves(&text, depth))
     }
 }
 

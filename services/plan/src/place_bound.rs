@@ -21,18 +21,52 @@ pub(crate) fn leaves(text: &str, depth: usize) -> bool {
     })
 }
 
-/// The absolute paths in a text, but for those of what every machine has at the same place. In a
-/// checkout that has one of them, it means another thing than elsewhere.
-pub(crate) fn absolute(text: &str) -> impl Iterator<Item = &str> {
+/// The absolute paths in a text, straightened, but for those of what every machine has at the same
+/// place. In a checkout that has one of them, it means another thing than elsewhere.
+pub(crate) fn absolute(text: &str) -> impl Iterator<Item = String> {
     let paths = words(text).filter_map(|word| {
         let path = &word[word.find('/')?..];
         let relative = word.starts_with(|first: char| first.is_alphanumeric() || first == '.');
-        (!relative && !path.starts_with("//") && path.len() > 1).then_some(path)
+        (!relative && !path.starts_with("//") && path.len() > 1).then(|| straight(path))
     });
     paths.filter(|path| {
         let mut everywhere = places::HOST.iter();
         !places::is_of_kernel(path) && !everywhere.any(|place| places::below(path, place).is_some())
     })
+}
+
+/// A path without empty parts, `.` and `..`.
+pub(crate) fn straight(path: &str) -> String {
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
+    format!("/{}", parts.join("/"))
+}
+
+/// The texts in a file of settings as they are meant: what TOML writes with escapes, or in tables, too.
+pub(crate) fn meant(text: &str) -> Vec<String> {
+    let mut texts = Vec::new();
+    if let Ok(table) = text.parse::<toml::Table>() {
+        gather(&toml::Value::Table(table), &mut texts);
+    }
+    texts
+}
+
+fn gather(value: &toml::Value, texts: &mut Vec<String>) {
+    match value {
+        toml::Value::String(text) => texts.push(text.clone()),
+        toml::Value::Array(values) => values.iter().for_each(|value| gather(value, texts)),
+        toml::Value::Table(table) => {
+            texts.extend(table.keys().cloned());
+            table.values().for_each(|value| gather(value, texts));
+        }
+        _ => {}
+    }
 }
 
 fn words(text: &str) -> impl Iterator<Item = &str> {
@@ -60,7 +94,18 @@ mod tests {
     fn absolute_paths_are_found() {
         let text = "P = \"/a/one/data\"\nflags = ['-L/b/lib', \"-Clink-arg=-T/c.x\"]\npath = 'd/e'\n\
                     link = 'https://x/y'\nlinker = \"/usr/bin/cc\"\nall = '/f:/g/h'";
-        let found: Vec<&str> = absolute(text).collect();
+        let found: Vec<String> = absolute(text).collect();
         assert_eq!(found, ["/a/one/data", "/b/lib", "/c.x", "/f", "/g/h"]);
+    }
+
+    #[test]
+    fn paths_are_found_however_they_are_spelled() {
+        for spelled in ["/a//one/data", "/a/./one/data", "/a/b/../one//data/"] {
+            let found: Vec<String> = absolute(&format!("P = '{spelled}'")).collect();
+            assert_eq!(found, ["/a/one/data"], "{spelled}");
+        }
+        assert!(meant("P = \"/a\\u002fone\"").contains(&"/a/one".to_owned()));
+        assert!(meant("[q.'/b/c']\n").contains(&"/b/c".to_owned()));
+        assert!(meant("list = [{ r = '/d' }]").contains(&"/d".to_owned()));
     }
 }

@@ -59,6 +59,8 @@ fn a_plan_serves_alone_the_places_that_it_was_told_of() {
             let file = file.display();
             assert_eq!(told(Path::new("/opt/x")), (false, false), "{file}");
             assert_eq!(told(&root.join("data")), (true, false), "{file}");
+            let spelled = all.join("other/..//./app//data");
+            assert_eq!(told(&spelled), (true, false), "{file}");
             assert_eq!(told(&sysroot.join("share")), (false, true), "{file}");
         }
     }

@@ -103,6 +103,7 @@ fn scope(program: &HostProgram) -> Scope {
         toolchain: None,
         writes: Writes::Stay,
         own: program.nobodys.clone(),
+        hidden: Vec::new(),
         host: Reach::Everything,
         watched: Vec::new(),
         given: None,

@@ -279,10 +279,8 @@ impl Attempt<'_> {
             } else {
                 Writes::Refused
             },
-            own: hidden(self.action)
-                .into_iter()
-                .chain(self.action.real_places.iter().cloned())
-                .collect(),
+            own: self.action.real_places.clone(),
+            hidden: hidden(self.action),
             host: Reach::These(
                 host.iter()
                     .map(|path| (*path).to_owned())

@@ -182,6 +182,55 @@ async fn a_failure_on_metadata_that_does_not_stand_is_none() {
     assert_eq!(ended.totals.built, 3, "{:?}", stage.take_runs());
 }
 
+/// Another build's metadata may be of other files and variables than this one's.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failure_on_another_builds_metadata_is_none() {
+    let base = || vec![library("base", &[])];
+    let both = || vec![library("base", &[]), library("other", &["base"])];
+    let stage = Stage::new(&both());
+    let held = Arc::new(Notify::new());
+    let names = Direction {
+        holds: Some(Arc::clone(&held)),
+        names: Some("COLOUR"),
+        ..Direction::default()
+    };
+    stage.direct("base", names);
+    let refuses = Direction {
+        refuses: Some(vx_core::Digest::of(b"base base red")),
+        ..Direction::default()
+    };
+    stage.direct("other", refuses);
+    let building = |run: &'static str, crates: Vec<Crate>, colour: &'static str| {
+        let stage = Arc::clone(&stage);
+        let env = [("COLOUR", colour)];
+        tokio::spawn(async move { stage.build(run, &crates, &env, false).await })
+    };
+    let ran = async |what: &str| {
+        while !stage.runs.lock().unwrap().iter().any(|run| run == what) {
+            stage.started.notified().await;
+        }
+    };
+    let first = building("1", base(), "red");
+    ran("base unset").await;
+    held.notify_one();
+    ran("base red").await;
+    // It takes part in that, and starts `other` on it.
+    let second = building("2", both(), "blue");
+    ran("other").await;
+    // Of as many runs as there can be.
+    let letting_go = tokio::spawn(async move {
+        loop {
+            held.notify_waiters();
+            tokio::task::yield_now().await;
+        }
+    });
+    assert!(first.await.unwrap().fault.is_none());
+    let second = second.await.unwrap();
+    letting_go.abort();
+    assert!(second.fault.is_none());
+    assert_eq!(second.totals.built, 2, "{:?}", stage.take_runs());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_that_changes_while_it_is_read_is_read_again() {
     let crates = [program("tool", &[])];

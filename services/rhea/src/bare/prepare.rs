@@ -172,6 +172,7 @@ fn scope(action: &ActionSpec, base: &Path, own: &Path, hold: &Hold) -> Scope {
         toolchain: (!among_others).then(|| action.toolchain.clone()),
         writes: Writes::Stay,
         own: nobodys,
+        hidden: Vec::new(),
         host: Reach::Everything,
         watched: Vec::new(),
         given: Some(Given {

@@ -410,6 +410,7 @@ mod tests {
                 toolchain: None,
                 writes: Writes::Stay,
                 own: vec!["/proc".to_owned()],
+                hidden: Vec::new(),
                 host: Reach::Everything,
                 watched: Vec::new(),
                 given: Some(Given {

@@ -19,13 +19,17 @@ pub(super) struct Missed {
 }
 
 impl Missed {
-    /// Notes a look at a path that the root does not show, unless it has something of its own there;
-    /// whether there was room.
-    pub(super) fn note(&mut self, path: &str, glances: &mut Glances) -> bool {
-        if self.paths.contains(path)
+    /// Whether an action has something of its own at a path that its root does not show, or looks among
+    /// such things.
+    pub(super) fn is_there(&self, path: &str, glances: &mut Glances) -> bool {
+        self.paths.contains(path)
             || glances.itself(path) != Seen::Absent
             || is_among_own(path, glances)
-        {
+    }
+
+    /// Notes a look at such a path, where nothing is; whether there was room.
+    pub(super) fn note(&mut self, path: &str) -> bool {
+        if self.paths.contains(path) {
             return true;
         }
         let has_room = self.paths.len() < MAX_MISSED && self.bytes + path.len() <= MAX_MISSED_BYTES;

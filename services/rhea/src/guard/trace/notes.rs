@@ -250,7 +250,9 @@ impl Notes {
     /// What the root does not show is not there, whatever the host has.
     fn note_missed(&mut self, path: &str, intent: Intent) {
         let sought = sought(path, intent);
-        if self.scope.hides(sought) && !self.missed.note(sought, &mut self.glances) {
+        let shown = !self.scope.hides_of_checkout(sought)
+            && self.missed.is_there(sought, &mut self.glances);
+        if self.scope.hides(sought) && !shown && !self.missed.note(sought) {
             self.give_up("it looked for more files than a trace holds");
         }
     }

@@ -16,6 +16,8 @@ pub(crate) struct Scope {
     pub(crate) writes: Writes,
     /// Directories that are the action's own, or are nobody's input.
     pub(crate) own: Vec<String>,
+    /// Directories of the checkout that the root does not show: it has empty ones.
+    pub(crate) hidden: Vec<String>,
     /// What of the host is seen under its own path, or would be if it were there.
     pub(crate) host: Reach,
     /// Directories among what the action is given by digest in which what it looks at counts.
@@ -75,6 +77,7 @@ impl Scope {
         if self
             .own
             .iter()
+            .chain(&self.hidden)
             .chain(given)
             .any(|own| below(path, own).is_some())
         {
@@ -102,8 +105,17 @@ impl Scope {
         }
     }
 
+    /// Whether a path is in a directory of the checkout that the root does not show.
+    pub(super) fn hides_of_checkout(&self, path: &str) -> bool {
+        let is_in = |places: &[String]| places.iter().any(|one| below(path, one).is_some());
+        is_in(&self.hidden) && !is_in(&self.own)
+    }
+
     /// Whether the host may have something at a path that the root does not show.
     pub(super) fn hides(&self, path: &str) -> bool {
+        if self.hides_of_checkout(path) {
+            return true;
+        }
         let mut own = places::OWN
             .iter()
             .copied()
@@ -118,7 +130,8 @@ impl Scope {
     pub(super) fn is_unlisted(&self, path: &str) -> bool {
         let git = within(path, self.checkout.as_deref()) == Some(".git");
         let kernel = self.host == Reach::Everything && places::KERNEL.contains(&path);
-        git || kernel || self.own.iter().any(|own| own == path)
+        let mut own = self.own.iter().chain(&self.hidden);
+        git || kernel || own.any(|own| own == path)
     }
 }
 
@@ -137,6 +150,7 @@ mod tests {
             toolchain: Some("/opt/rust".to_owned()),
             writes: Writes::Stay,
             own: vec!["/home/me/ws/.vx/runs".to_owned()],
+            hidden: Vec::new(),
             host: Reach::Everything,
             watched: Vec::new(),
             given: Some(Given {

@@ -13,6 +13,7 @@ fn notes(root: &Path, layered: bool) -> Notes {
             Writes::Refused
         },
         own: vec![format!("{}/target", root.display())],
+        hidden: Vec::new(),
         host: Reach::These(vec!["/usr".to_owned()]),
         given: None,
         watched: Vec::new(),
