@@ -19,82 +19,82 @@ const DOORS: &[(&str, &str)] = &[
         "runs programs for the tests of planning alone",
     ),
     (
-        "services/aether/src/observe.rs",
+        "services/aether/src/host/observe.rs",
         "observes what read sets name, which are in keys",
     ),
     (
-        "services/aether/src/statcache.rs",
+        "services/aether/src/host/stat_cache.rs",
         "digests files for observations",
     ),
     (
-        "services/aether/src/stamps.rs",
+        "services/aether/src/host/stamps.rs",
         "whether the stamp of a file that is being digested can be believed",
     ),
     (
-        "services/aether/src/memo.rs",
+        "services/aether/src/plan/memo.rs",
         "whether a target directory is one of cargo's caches: only what listings leave out, which are \
          observed without it",
     ),
     (
-        "services/aether/src/sight.rs",
+        "services/aether/src/host/visibility.rs",
         "says which observations an action can make",
     ),
     (
-        "services/aether/src/host.rs",
+        "services/aether/src/host/toolchain.rs",
         "the toolchain's identity, which is in every key",
     ),
     (
-        "services/aether/src/rustc_info.rs",
+        "services/aether/src/plan/rustc_info.rs",
         "makes directories of vx's own",
     ),
     (
-        "services/aether/src/readsets.rs",
+        "services/aether/src/host/read_sets.rs",
         "links before a `..`, each of which it adds to the read set",
     ),
     (
-        "services/aether/src/named.rs",
+        "services/aether/src/host/withheld.rs",
         "where what settings name really lies: only what is shown to actions, which are watched",
     ),
     (
-        "services/aether/src/prepare.rs",
+        "services/aether/src/plan/mod.rs",
         "where the repository really lies: only what is shown to actions, which are watched",
     ),
     (
-        "services/aether/src/spec.rs",
+        "services/aether/src/execute/spec.rs",
         "whether a package is unpacked where cargo puts it: only where an action finds it",
     ),
     (
-        "services/aether/src/own_directory.rs",
+        "services/aether/src/execute/own_directory.rs",
         "where vx's own directory is: only what is hidden from actions",
     ),
     (
-        "services/aether/src/out_dirs.rs",
+        "services/aether/src/deliver/out_dirs.rs",
         "final outputs: directories of scripts that programs hold",
     ),
     (
-        "services/aether/src/layout.rs",
+        "services/aether/src/build/layout.rs",
         "makes the workspace's own directory",
     ),
-    ("services/aether/src/staging.rs", "final outputs"),
-    ("services/aether/src/blobs.rs", "final outputs"),
+    ("services/aether/src/deliver/staging.rs", "final outputs"),
+    ("services/aether/src/session/blobs.rs", "final outputs"),
     (
-        "services/aether/src/engine.rs",
+        "services/aether/src/daemon/engine.rs",
         "makes the directory for final outputs",
     ),
     (
-        "services/aether/src/report.rs",
+        "services/aether/src/report/mod.rs",
         "writes reports, which no build reads",
     ),
     (
-        "services/aether/src/files.rs",
+        "services/aether/src/host/files.rs",
         "writes vx's own files, whole",
     ),
     (
-        "services/aether/src/durations.rs",
+        "services/aether/src/graph/durations.rs",
         "vx's own file of how long actions took: decides their order alone",
     ),
     (
-        "services/aether/src/aether.rs",
+        "services/aether/src/daemon/aether.rs",
         "vx's own directory, and what `clean` removes",
     ),
 ];

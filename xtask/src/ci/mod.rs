@@ -2,6 +2,7 @@
 
 mod doors;
 mod layers;
+mod rooms;
 mod tidy;
 
 use std::path::PathBuf;
@@ -13,10 +14,11 @@ use crate::{codegen, workspace};
 type Check = fn() -> Result<()>;
 
 /// What is checked, the quick ones first.
-const CHECKS: [(&str, Check); 7] = [
+const CHECKS: [(&str, Check); 8] = [
     ("format", format),
     ("tidy", tidy::check),
     ("layers", layers::check),
+    ("rooms", rooms::check),
     ("doors", doors::check),
     ("bindings", codegen::check),
     ("lints", lints),

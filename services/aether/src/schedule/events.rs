@@ -5,8 +5,8 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
 use vx_core::Output;
 
-use crate::end::ExecutionEnd;
-use crate::inflight::Progress;
+use crate::execute::end::ExecutionEnd;
+use crate::execute::in_flight::Progress;
 
 /// Something that happened to an execution: the unit, the try it belongs to, and what.
 pub(super) enum Event {

@@ -8,7 +8,7 @@ use vx_core::Digest;
 use vx_core::error::ServiceError;
 
 use super::{EngineFault, MAX_RECOVERIES, Phase, Scheduler};
-use crate::dependency::Used;
+use crate::inputs::dependency::Used;
 
 impl Scheduler<'_> {
     /// Sends the producers of lost outputs back to waiting.

@@ -19,16 +19,16 @@ use vx_plan::Plan;
 use vx_rpc::contract::MemoryStore;
 
 use crate::build::Build;
-use crate::context::{BuildContext, Known};
+use crate::build::context::{BuildContext, Known};
+use crate::execute::job::Limits;
+use crate::execute::slots::Slots;
 use crate::graph::Graph;
-use crate::identities::Identities;
-use crate::job::Limits;
-use crate::narrate::{Narrator, Teller};
-use crate::observe::Places;
+use crate::graph::static_key::Identities;
+use crate::host::observe::Places;
+use crate::host::stat_cache::{StatCache, coarse_now_ns};
+use crate::report::recorder::{EventSender, Recorder};
 use crate::schedule::{EngineFault, Executions, Scheduler};
 use crate::session::{Bare, Session, Sessions, Transfer};
-use crate::slots::Slots;
-use crate::statcache::{StatCache, coarse_now_ns};
 use crate::tests::plans::{self, Crate};
 
 /// What the executor does with one crate, beyond compiling it.
@@ -133,32 +133,32 @@ impl Stage {
         let build = self.facts(&plan, env);
         let known = self.known.clone();
         let context = Arc::new(BuildContext::new(run_id.to_owned(), build, known, session));
-        let (teller, telling) = Teller::start(Arc::new(Deaf));
-        let mut narrator = Narrator::new(&plan, teller, BTreeMap::new());
+        let (events, telling) = EventSender::start(Arc::new(Deaf));
+        let mut recorder = Recorder::new(&plan, events, BTreeMap::new());
         let mut scheduler = Scheduler::new(
             Arc::clone(&context),
             self.executions.clone(),
             &sessions,
-            &mut narrator,
+            &mut recorder,
             keep_going,
         );
         let fault = scheduler.run().await.err();
         drop(scheduler);
         let ended = Ended {
-            totals: narrator.totals(),
-            outcomes: narrator
+            totals: recorder.totals(),
+            outcomes: recorder
                 .actions
                 .iter()
                 .map(|action| action.outcome)
                 .collect(),
-            again: narrator
+            again: recorder
                 .actions
                 .iter()
                 .flat_map(|action| action.again.iter().cloned())
                 .collect(),
             fault,
         };
-        drop(narrator);
+        drop(recorder);
         telling.await.unwrap();
         ended
     }
@@ -170,12 +170,12 @@ impl Stage {
             plan: Arc::clone(plan),
             graph: Arc::new(Graph::new(
                 plan,
-                crate::declared::visible_packages(plan),
+                crate::graph::visible::visible_packages(plan),
                 &durations,
                 |unit, _, _| vx_core::StaticDigest(Digest::of(&vx_plan::static_part(plan, unit))),
             )),
             identities: Arc::new(Identities {
-                toolchain: crate::host::toolchain(&StatCache::default(), &sysroot)
+                toolchain: crate::host::toolchain::toolchain(&StatCache::default(), &sysroot)
                     .expect("a toolchain of nothing can be read"),
                 allowed_env: Vec::new(),
                 trees: BTreeMap::new(),
@@ -190,7 +190,7 @@ impl Stage {
                 repository: Vec::new(),
                 relative_repository: false,
                 named: Vec::new(),
-                sight: None,
+                visibility: None,
             },
             workspace: self.checkout.path().to_owned(),
             package_sources: BTreeMap::new(),

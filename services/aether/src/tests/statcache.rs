@@ -7,7 +7,7 @@ use std::process::Command;
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 use vx_core::Digest;
 
-use crate::statcache::StatCache;
+use crate::host::stat_cache::StatCache;
 
 /// A file's page, mapped to be written.
 struct Mapping(*mut u8);
@@ -46,7 +46,7 @@ fn assert_right(cache: &StatCache, path: &Path, what: &str) {
 
 /// Waits until the clock of files has gone on by this, in nanoseconds.
 fn pass(nanoseconds: i128) {
-    let now = crate::statcache::coarse_now_ns;
+    let now = crate::host::stat_cache::coarse_now_ns;
     let from = now();
     while now() - from < nanoseconds {
         std::thread::yield_now();
@@ -102,7 +102,7 @@ fn content_that_changed_under_one_stamp_is_new() {
     mapping.write(1);
     let first = cache.digest(&path).unwrap();
     pass(100_000_000);
-    let started_ns = crate::statcache::coarse_now_ns();
+    let started_ns = crate::host::stat_cache::coarse_now_ns();
     mapping.write(2);
     let second = cache.digest(&path).unwrap();
     assert_ne!(first.digest, second.digest);
@@ -115,7 +115,7 @@ fn what_vx_wrote_is_remembered_at_once() {
     let path = directory.path().join("program");
     std::fs::write(&path, "one").unwrap();
     let cache = StatCache::default();
-    let stamp = crate::stamps::Stamp::of(&std::fs::metadata(&path).unwrap());
+    let stamp = crate::host::stamps::Stamp::of(&std::fs::metadata(&path).unwrap());
     cache.wrote(&path, &stamp);
     pass(100_000_000);
     assert_right(&cache, &path, "as vx wrote it");
