@@ -138,6 +138,33 @@ fn a_copy_before_the_checkout_that_a_text_names() {
         .prints("nothing");
 }
 
+/// The same with a link that the script makes.
+#[test]
+fn a_copy_before_the_checkout_that_a_link_of_the_scripts_leads_to() {
+    let env = Env::new();
+    let original = env.project(&asking(
+        r#"let at = std::fs::read_to_string("at.txt").unwrap();
+        let link = std::env::temp_dir().join("link");
+        std::os::unix::fs::symlink(at, &link).unwrap();
+        std::fs::read_to_string(link.join("word")).ok()"#,
+    ));
+    original.write("at.txt", &original.path().display().to_string());
+    original.write("word", "one");
+    let copy = env.copy(&original);
+    let build = |project: &Project, words: &str| {
+        let _ = env.build(project);
+        let program = project.output("debug", "app");
+        let said = vx_harness::program_output(&program, project.path(), &[]);
+        let words = format!("exit status: 0\n--- stdout\n{words}\n--- stderr");
+        assert_eq!(said.trim(), words);
+    };
+    build(&copy, "nothing");
+    build(&original, "one");
+    env.build(&original).assert_nothing();
+    build(&copy, "nothing");
+    env.build(&copy).assert_nothing();
+}
+
 /// The same with a link.
 #[test]
 fn a_copy_before_the_checkout_that_a_link_leads_to() {
@@ -178,6 +205,8 @@ fn a_path_of_a_variable_that_is_withheld() {
     let home = shared.join("home").display().to_string();
     let project = env.project(&asking(
         r#"let at = std::env::var("VX_CASE_WORDS").unwrap();
+        // Whatever else is looked at around it is as before.
+        let _ = (std::fs::create_dir("/made"), std::fs::read_dir("/").unwrap().count());
         // The directories above are there with it.
         let above = std::path::Path::new(&at).parent().unwrap().exists();
         let words = std::fs::read_to_string(at + "/words/word").ok();

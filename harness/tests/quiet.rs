@@ -103,11 +103,14 @@ fn cargos_words_are_of_this_checkout_and_home() {
     let said = |project: &Project, home: &Project| {
         let mut command = env.vx_command(project);
         command.arg("build").env("CARGO_HOME", home.path());
-        env.run(command).success().stderr
+        env.run(command).success()
     };
     for project in [&first, &second] {
         for home in &homes {
-            let said = said(project, home);
+            let run = said(project, home);
+            let made = project.path() == first.path() && home.path() == homes[0].path();
+            assert_eq!(run.report().plan, if made { "cargo" } else { "memo" });
+            let said = &run.stderr;
             for named in [project.join(".cargo/config.toml"), home.join("config.toml")] {
                 let named = named.display().to_string();
                 assert!(said.contains(&named), "{named} is not named:\n{said}");

@@ -276,7 +276,8 @@ impl Binding<'_> {
 
     /// Whether a text names the checkout's place; what else it names is noted.
     fn names(&mut self, text: &str) -> bool {
-        let paths: Vec<String> = absolute(text).collect();
+        let whole = text.starts_with('/').then(|| straight(text));
+        let paths: Vec<String> = absolute(text).chain(whole).collect();
         let has = |place: &str| {
             let mut paths = paths.iter();
             text.contains(place) || paths.any(|path| path.contains(place))
@@ -291,10 +292,14 @@ impl Binding<'_> {
     /// whatever else was read.
     fn binds(&mut self, path: &Path) -> bool {
         let workspace = self.workspace;
+        // Anybody's settings may lie where every machine has its programs, too.
+        let settings = [&*workspace.checkout, &*workspace.cargo_home];
+        let is_among_settings = settings.iter().any(|place| path.starts_with(place));
         let of_all = places::HOST.iter().map(Path::new);
         let mut of_all = of_all.chain([&*workspace.toolchain.sysroot]);
+        let is_of_all = !is_among_settings && of_all.any(|place| path.starts_with(place));
         // Where git has its own files is no part of a plan.
-        if of_all.any(|place| path.starts_with(place)) || path.ends_with(".git") {
+        if is_of_all || path.ends_with(".git") {
             return false;
         }
         let of_home = path.parent() == Some(&*workspace.cargo_home);
@@ -302,18 +307,16 @@ impl Binding<'_> {
         let above = path.parent().and_then(Path::parent).unwrap_or(path);
         // What is relative in it is meant from there. That of cargo's home says it for the home.
         let is_above = workspace.checkout.starts_with(above) && workspace.checkout != above;
-        if is_config && is_above && !of_home {
-            return true;
-        }
+        let mut bound = is_config && is_above && !of_home;
         let Ok(text) = workspace.host.read_to_string(path) else {
-            return false;
+            return bound;
         };
         let inside = path.strip_prefix(&workspace.checkout).ok();
         let depth = inside.map(|inside| inside.components().count() - 1);
         let depth = depth.map(|depth| depth.saturating_sub(usize::from(is_config)));
-        let mut bound = self.names(&text);
+        bound |= self.names(&text);
         for text in meant(&text) {
-            bound |= self.names(&text) || (text.starts_with('/') && self.names(&straight(&text)));
+            bound |= self.names(&text);
         }
         bound || depth.is_some_and(|depth| leaves(&text, depth))
     }

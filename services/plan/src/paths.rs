@@ -98,7 +98,7 @@ impl Workspace {
     pub(crate) fn message_in_place(&self, message: &str) -> String {
         let mut message = message.to_owned();
         for (host, place) in self.places_in_messages() {
-            message = replace_place(&message, place, &host.to_string_lossy());
+            message = replace_in_prose(&message, place, &host.to_string_lossy());
         }
         message
     }
@@ -307,6 +307,7 @@ mod tests {
             ("/a/bc /a/b-c /a/b.c /x/a/b", "/a/bc /a/b-c /a/b.c /x/a/b"),
         ] {
             assert_eq!(replace(text), expected);
+            assert_eq!(replace_in_prose(expected, "/P", "/a/b"), text);
         }
     }
 

@@ -21,18 +21,15 @@ pub(crate) fn leaves(text: &str, depth: usize) -> bool {
     })
 }
 
-/// The absolute paths in a text, straightened, but for those of what every machine has at the same
-/// place. In a checkout that has one of them, it means another thing than elsewhere.
+/// The absolute paths in a text, straightened. In a checkout that has one of them, it means another
+/// thing than elsewhere.
 pub(crate) fn absolute(text: &str) -> impl Iterator<Item = String> {
     let paths = words(text).filter_map(|word| {
         let path = &word[word.find('/')?..];
         let relative = word.starts_with(|first: char| first.is_alphanumeric() || first == '.');
         (!relative && !path.starts_with("//") && path.len() > 1).then(|| straight(path))
     });
-    paths.filter(|path| {
-        let mut everywhere = places::HOST.iter();
-        !places::is_of_kernel(path) && !everywhere.any(|place| places::below(path, place).is_some())
-    })
+    paths.filter(|path| !places::is_of_kernel(path))
 }
 
 /// A path without empty parts, `.` and `..`.
@@ -95,7 +92,10 @@ mod tests {
         let text = "P = \"/a/one/data\"\nflags = ['-L/b/lib', \"-Clink-arg=-T/c.x\"]\npath = 'd/e'\n\
                     link = 'https://x/y'\nlinker = \"/usr/bin/cc\"\nall = '/f:/g/h'";
         let found: Vec<String> = absolute(text).collect();
-        assert_eq!(found, ["/a/one/data", "/b/lib", "/c.x", "/f", "/g/h"]);
+        assert_eq!(
+            found,
+            ["/a/one/data", "/b/lib", "/c.x", "/usr/bin/cc", "/f", "/g/h"]
+        );
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::host::toolchain;
 
 /// The version of everything that decides keys and results: a change to it forgets all
 /// earlier results.
-pub(crate) const KEY_SCHEMA: u32 = 11;
+pub(crate) const KEY_SCHEMA: u32 = 12;
 
 /// What the plan alone says of an action, and what it runs with.
 #[derive(Serialize)]

@@ -241,8 +241,11 @@ fn go(root: Root<'_>, path: &str) -> Way {
 /// Whether something in the checkout is a link, and where that leads; `None` for what is not in it.
 fn link_at(root: Root<'_>, at: &str) -> Option<Read> {
     let inside = below(at, root.checkout).filter(|inside| !inside.is_empty())?;
-    Some(Read {
-        place: ReadPlace::Checkout(RelPath::new(inside).ok()?),
+    let inside = RelPath::new(inside).ok()?;
+    let is_given = root.inputs.iter().any(|input| below(at, input).is_some());
+    let is_hidden = root.hidden.iter().any(|hidden| inside.starts_with(hidden));
+    (!is_given && !is_hidden).then_some(Read {
+        place: ReadPlace::Checkout(inside),
         kind: ReadKind::Link,
     })
 }

@@ -67,11 +67,17 @@ impl<'a> Shown<'a> {
         let Some(shown) = &self.shown else {
             return false;
         };
+        let was_shown = |path: &str| {
+            let mut reads = set.reads.iter();
+            reads.any(|read| matches!(&read.place, ReadPlace::Host(read) if read == path))
+        };
         let is_shown_now = |missed: &String| {
             is_below_any(missed, shown)
-                // The directories above what is shown are there with it.
+                // The directories above what is shown are there with it, and list it.
                 || shown.iter().any(|shown| {
-                    below(shown, missed).is_some() && visibility::is_there(shown)
+                    below(shown, missed).is_some_and(|inside| !inside.is_empty())
+                        && visibility::is_there(shown)
+                        && !was_shown(shown)
                 })
         };
         let hidden = &self.build.places.hidden;
@@ -115,7 +121,11 @@ pub(crate) fn shown_of_host(build: &Build, unit: usize) -> Vec<String> {
     let repository = build.places.repository.iter().filter(|_| asks_git);
     let named = vx_plan::named_paths(plan, unit).into_iter();
     let named = named.filter(|path| places::below(path, places::ROOT).is_none());
-    let mut shown = visible::declared(plan, unit).paths;
+    // Few declare any, and who gets them takes a walk to find out.
+    let mut shown = match plan.packages[this.package].declared.paths.is_empty() {
+        true => Vec::new(),
+        false => visible::declared(plan, unit).paths,
+    };
     shown.extend(repository.cloned());
     shown.extend(named.map(str::to_owned));
     shown.extend(build.places.named.iter().cloned());

@@ -82,7 +82,7 @@ pub(crate) struct Memos {
 pub(crate) fn name(request: &PlanRequest, workspace: &Workspace, toolchain: &Digest) -> RecordName {
     let statics = vx_plan::memo_static(request, workspace);
     let parts = (KEY_SCHEMA, statics, toolchain);
-    RecordName(Digest::of_value("vx plan memo 4", &parts))
+    RecordName(Digest::of_value("vx plan memo 5", &parts))
 }
 
 impl Memos {

@@ -15,7 +15,6 @@ mod filter;
 mod kernel;
 mod listener;
 mod memory;
-mod missed;
 mod network;
 mod note;
 mod notes;

@@ -1,5 +1,7 @@
 //! What was seen, put in order as it comes.
 
+mod missed;
+
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::path::Path;
@@ -10,9 +12,9 @@ use vx_core::readset::{
     INTERRUPTED, MAX_SIGHT_BYTES, MAX_SIGHTS, MAX_WROTE, ReadKind, ReadPlace, Seen, Trace,
 };
 
+use self::missed::Missed;
 use super::changes::Changes;
 use super::memory::LONGEST;
-use super::missed::{Missed, sought};
 use super::note::{Glances, Note, is_unsteady, look};
 use super::program::interpreter;
 use super::real::RealPaths;
@@ -129,7 +131,12 @@ impl Notes {
             .walker
             .walk(self.caller, directory, raw, follow, glances)?;
         let (resolved, links) = match way {
-            Way::Plain { path, links } => (self.straighten(path), links),
+            Way::Plain { path, ended, links } => {
+                if let Some(ended) = ended {
+                    self.note_missed(&ended, Intent::Look);
+                }
+                (self.straighten(path), links)
+            }
             Way::Nothing => return Ok(Resolved::Nothing),
             Way::Through { path, links } => (Resolved::Path(path), links),
             Way::Kernel { path, links } => (Resolved::Kernel(path), links),
@@ -227,7 +234,7 @@ impl Notes {
     }
 
     fn note_path(&mut self, path: &str, intent: Intent) {
-        self.note_shown_below(path);
+        self.note_shown_below(path, intent);
         self.note_given(path, intent);
         self.note_move(path, intent);
         let outside = self.is_input(path);
@@ -244,32 +251,6 @@ impl Notes {
             self.note_outside(&real, intent);
         } else {
             self.note_missed(path, intent);
-        }
-    }
-
-    /// What the root does not show is not there, whatever the host has.
-    fn note_missed(&mut self, path: &str, intent: Intent) {
-        let sought = sought(path, intent);
-        let shown = !self.scope.hides_of_checkout(sought)
-            && self.missed.is_there(sought, &mut self.glances);
-        if self.scope.hides(sought) && !shown && !self.missed.note(sought) {
-            self.give_up("it looked for more files than a trace holds");
-        }
-    }
-
-    /// A directory that the root has only because of what is shown below it is there, and lists
-    /// that, as far as it is on the host.
-    fn note_shown_below(&mut self, path: &str) {
-        let Reach::These(shown) = &self.scope.host else {
-            return;
-        };
-        let is_below = |shown: &&String| {
-            let is_below = below(shown, path).is_some_and(|inside| !inside.is_empty());
-            (is_below || path == "/") && !places::HOST.contains(&shown.as_str())
-        };
-        let shown: Vec<String> = shown.iter().filter(is_below).cloned().collect();
-        for shown in shown {
-            self.add(&shown, ReadKind::Metadata);
         }
     }
 

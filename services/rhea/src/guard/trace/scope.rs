@@ -113,6 +113,9 @@ impl Scope {
 
     /// Whether the host may have something at a path that the root does not show.
     pub(super) fn hides(&self, path: &str) -> bool {
+        if self.host == Reach::Everything {
+            return false;
+        }
         if self.hides_of_checkout(path) {
             return true;
         }
@@ -120,8 +123,7 @@ impl Scope {
             .iter()
             .copied()
             .chain(self.own.iter().map(String::as_str));
-        self.host != Reach::Everything
-            && self.side(path) == Side::In
+        self.side(path) == Side::In
             && !places::is_of_kernel(path)
             && !own.any(|own| below(path, own).is_some())
     }

@@ -31,6 +31,8 @@ pub(super) enum Way {
     Plain {
         /// The absolute path, as it was spelled.
         path: String,
+        /// Where it ended, if a link led there and nothing is.
+        ended: Option<String>,
         /// The links on its way, and what else it leads through or to, unless it is known to be a
         /// directory.
         links: Vec<String>,
@@ -131,10 +133,12 @@ impl Walker {
             }
             None => steps.push(&spelled),
         }
+        let mut ended = false;
         while let Some(part) = steps.rest.pop() {
             match self.step(thread, &mut steps, &part, follow, glances)? {
                 Stepped::On => {}
                 Stepped::Ends => {
+                    ended = true;
                     steps.real = format!("{}/{part}", steps.real);
                     while let Some(part) = steps.rest.pop() {
                         steps.real = format!("{}/{part}", steps.real);
@@ -150,6 +154,7 @@ impl Walker {
             through,
             ..
         } = steps;
+        let ended = ended && !links.is_empty();
         links.append(&mut entered);
         if path.is_empty() {
             path.push('/');
@@ -161,6 +166,7 @@ impl Walker {
         } else {
             Way::Plain {
                 path: spelled,
+                ended: ended.then_some(path),
                 links,
             }
         })

@@ -88,6 +88,8 @@ fn what_the_root_does_not_show_is_missed() {
         ("/etc/passwd", Intent::Open(libc::O_RDONLY)),
         (&in_own("x"), Intent::Look),
         ("/tmp/made-now", Intent::Open(create)),
+        ("/made-now", Intent::Open(create)),
+        ("/made-now", Intent::Alter),
     ] {
         notes.note_call(path, intent);
     }

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use vx_core::places::{SHARED_MEMORY, below};
-use vx_core::readset::{MAX_MISSED, MAX_MISSED_BYTES, Seen};
+use vx_core::places::{self, SHARED_MEMORY, below};
+use vx_core::readset::{MAX_MISSED, MAX_MISSED_BYTES, ReadKind, Seen};
 
-use super::note::Glances;
-use super::notes::Intent;
+use super::super::note::Glances;
+use super::super::scope::Reach;
+use super::{Intent, Notes};
 
 /// Where an action has files of its own in memory, beside those that its root hides.
 const MEMORY: [&str; 2] = ["/tmp", SHARED_MEMORY];
@@ -55,6 +56,7 @@ pub(super) fn sought(path: &str, intent: Intent) -> &str {
         _ => false,
     };
     match path.rsplit_once('/') {
+        Some(("", _)) if makes => "/",
         Some((parent, _)) if makes => parent,
         _ => path,
     }
@@ -69,4 +71,40 @@ fn is_among_own(path: &str, glances: &mut Glances) -> bool {
     let mut memory = MEMORY.into_iter();
     memory.any(|memory| below(parent, memory).is_some_and(|inside| !inside.is_empty()))
         && glances.followed(parent) != Seen::Absent
+}
+
+impl Notes {
+    /// What the root does not show is not there, whatever the host has.
+    pub(super) fn note_missed(&mut self, path: &str, intent: Intent) {
+        let sought = sought(path, intent);
+        if !self.scope.hides(sought) {
+            return;
+        }
+        let shown = !self.scope.hides_of_checkout(sought)
+            && self.missed.is_there(sought, &mut self.glances);
+        if !shown && !self.missed.note(sought) {
+            self.give_up("it looked for more files than a trace holds");
+        }
+    }
+
+    /// A directory that the root has only because of what is shown below it is there, and lists
+    /// that, as far as it is on the host.
+    pub(super) fn note_shown_below(&mut self, path: &str, intent: Intent) {
+        let Reach::These(shown) = &self.scope.host else {
+            return;
+        };
+        // More may be shown another time.
+        let lists = intent == Intent::List && self.scope.hides(path);
+        let is_below = |shown: &&String| {
+            let is_below = below(shown, path).is_some_and(|inside| !inside.is_empty());
+            (is_below || path == "/") && !places::HOST.contains(&shown.as_str())
+        };
+        let shown: Vec<String> = shown.iter().filter(is_below).cloned().collect();
+        for shown in shown {
+            self.add(&shown, ReadKind::Metadata);
+        }
+        if lists && !self.missed.note(path) {
+            self.give_up("it looked for more files than a trace holds");
+        }
+    }
 }
