@@ -28,6 +28,20 @@ pub(crate) struct Afterwards {
     pub(crate) changed_itself: Option<String>,
 }
 
+impl Afterwards {
+    /// Why an execution that started at `started_ns` does not count, if so: what it read is not what is there.
+    pub(crate) fn unsettled(&self, started_ns: i128) -> Option<String> {
+        if self.newest_ns >= started_ns {
+            let newest = self.newest.clone().unwrap_or_default();
+            return Some(format!("{} changed while it ran", newest.display()));
+        }
+        let path = self.disagreement.as_ref()?;
+        Some(format!(
+            "{path} was not afterwards what it was while it ran"
+        ))
+    }
+}
+
 /// Looks at an execution's inputs once it is over.
 ///
 /// # Errors
