@@ -56,7 +56,7 @@ const DOORS: &[(&str, &str)] = &[
         "where what settings name really lies: only what is shown to actions, which are watched",
     ),
     (
-        "services/aether/src/plan/mod.rs",
+        "services/aether/src/plan/repository.rs",
         "where the repository really lies: only what is shown to actions, which are watched",
     ),
     (

@@ -191,39 +191,21 @@ impl Engine {
         events: &EventSender,
         timing: Timing,
     ) -> ServiceResult<BuildOutcome> {
-        let processors = std::thread::available_parallelism().map_or(1, usize::from);
         let before = session.transfer().await;
         let from_memo = prepared.from_memo;
-        let workspace = prepared.workspace.root.clone();
         let mut recorder = Recorder::new(&prepared.plan, events.clone(), message_places(&prepared));
-        let among = Among {
-            turn: self.shared.deliveries.begin(
-                &request.selection,
-                &request.cwd,
-                &prepared.identities.toolchain,
-                &request.env,
-            ),
-            deliveries: Arc::clone(&self.shared.deliveries),
-        };
-        let jobs = request.jobs.map_or(processors, |jobs| jobs as usize);
-        let executions = Executions {
-            in_flight: Arc::clone(&self.shared.in_flight),
-            limits: Limits {
-                jobs: Arc::new(Semaphore::new(jobs.max(1))),
-                slots: Arc::clone(&self.shared.slots),
-            },
-        };
+        let (among, executions) = self.shares(&request, &prepared);
         let build = Build {
             plan: prepared.plan,
             graph: prepared.graph,
             identities: prepared.identities,
             places: prepared.places,
-            workspace: workspace.clone(),
+            workspace: prepared.workspace.root,
             package_sources: prepared.package_sources,
-            env: request.env.clone(),
+            env: request.env,
         };
         let known = self.shared.known.clone();
-        let context = Arc::new(BuildContext::new(run_id.clone(), build, known, session));
+        let context = Arc::new(BuildContext::new(run_id, build, known, session));
         let mut scheduler = Scheduler::new(
             Arc::clone(&context),
             executions,
@@ -255,36 +237,12 @@ impl Engine {
                 failed: recorder.failures.clone(),
             },
         });
-        let transfer = context.session().transfer().await.since(before);
-        let errors = match &result {
-            Ok(()) => Vec::new(),
-            Err(BuildFailure::Actions { failed }) => failed.clone(),
-            Err(BuildFailure::Request(text) | BuildFailure::Engine(text)) => vec![text.clone()],
+        let transfer = Transfer {
+            fetched: delivered.fetched,
+            ..context.session().transfer().await.since(before)
         };
-        let totals = recorder.totals();
-        let isolation = context.session().bare().map(|bare| bare.why);
-        let written = report::write(
-            &workspace,
-            &Report {
-                schema: SCHEMA,
-                run_id: &run_id,
-                vx: vx_rpc::BUILD,
-                started: timing.started_seconds,
-                success: result.is_ok(),
-                errors: &errors,
-                duration_ms: milliseconds(timing.started.elapsed()),
-                plan: if from_memo { "memo" } else { "cargo" },
-                plan_ms: milliseconds(timing.planned),
-                totals,
-                actions: &recorder.actions,
-                transfer: Transfer {
-                    fetched: delivered.fetched,
-                    ..transfer
-                }
-                .into(),
-                outputs: &delivered.outputs,
-                isolation: isolation.as_deref(),
-            },
+        let written = write_report(
+            &context, &recorder, &result, &delivered, transfer, from_memo, &timing,
         );
         let report = match written {
             Ok(path) => path.to_string_lossy().into_owned(),
@@ -305,8 +263,31 @@ impl Engine {
             profile: profile_words(&context),
             report,
             duration: timing.started.elapsed(),
-            totals,
+            totals: recorder.totals(),
         })
+    }
+
+    /// What a build has in common with others: its turn to deliver, and executions.
+    fn shares(&self, request: &BuildRequest, prepared: &Prepared) -> (Among, Executions) {
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        let among = Among {
+            turn: self.shared.deliveries.begin(
+                &request.selection,
+                &request.cwd,
+                &prepared.identities.toolchain,
+                &request.env,
+            ),
+            deliveries: Arc::clone(&self.shared.deliveries),
+        };
+        let jobs = request.jobs.map_or(processors, |jobs| jobs as usize);
+        let executions = Executions {
+            in_flight: Arc::clone(&self.shared.in_flight),
+            limits: Limits {
+                jobs: Arc::new(Semaphore::new(jobs.max(1))),
+                slots: Arc::clone(&self.shared.slots),
+            },
+        };
+        (among, executions)
     }
 
     fn note_durations(&self, context: &BuildContext, recorder: &Recorder) {
@@ -317,6 +298,41 @@ impl Engine {
             }
         }
     }
+}
+
+/// Writes the report of a build that ended; returns its path.
+fn write_report(
+    context: &BuildContext,
+    recorder: &Recorder,
+    result: &Result<(), BuildFailure>,
+    delivered: &Delivered,
+    transfer: Transfer,
+    from_memo: bool,
+    timing: &Timing,
+) -> std::io::Result<PathBuf> {
+    let errors = match result {
+        Ok(()) => Vec::new(),
+        Err(BuildFailure::Actions { failed }) => failed.clone(),
+        Err(BuildFailure::Request(text) | BuildFailure::Engine(text)) => vec![text.clone()],
+    };
+    let isolation = context.session().bare().map(|bare| bare.why);
+    let report = Report {
+        schema: SCHEMA,
+        run_id: &context.run_id,
+        vx: vx_rpc::BUILD,
+        started: timing.started_seconds,
+        success: result.is_ok(),
+        errors: &errors,
+        duration_ms: milliseconds(timing.started.elapsed()),
+        plan: if from_memo { "memo" } else { "cargo" },
+        plan_ms: milliseconds(timing.planned),
+        totals: recorder.totals(),
+        actions: &recorder.actions,
+        transfer: transfer.into(),
+        outputs: &delivered.outputs,
+        isolation: isolation.as_deref(),
+    };
+    report::write(&context.workspace, &report)
 }
 
 /// Makes `.vx` before any action looks, so that what is around it is the same for the next

@@ -55,7 +55,6 @@ pub(crate) async fn prepare(
     let plan = &context.plan;
     let this = &plan.units[unit];
     let package = &plan.packages[this.package];
-    let host_checkout = context.places.checkout.to_string_lossy().into_owned();
     let real = RealPlaces::of(context, unit, used, taken);
     let mut inputs = CompileInputs {
         moved: real.moved(),
@@ -87,20 +86,13 @@ pub(crate) async fn prepare(
         .collect();
 
     let held = held_by_programs(used);
-    let mut packages = Vec::new();
-    let mut archives = BTreeSet::new();
-    for (at, source) in shown_packages(context, unit, &real, &held) {
-        let archive = context
-            .sources
-            .ensure(session, source, &context.stat_cache, &context.places)
-            .await?;
-        archives.insert(archive);
-        packages.push(PackageInput {
-            at,
-            archive,
-            format: source.format(),
-        });
-    }
+    let packages = packages(
+        context,
+        session,
+        shown_packages(context, unit, &real, &held),
+    )
+    .await?;
+    let archives = packages.iter().map(|package| package.archive).collect();
 
     let (looks_for, markers) = markers(context, unit, taken).into_iter().unzip();
     let unisolated = context.unisolated();
@@ -114,18 +106,7 @@ pub(crate) async fn prepare(
         env: environment::whole(invocation.env, &allowed, learned),
         cwd: invocation.cwd,
         toolchain: context.places.sysroot.to_string_lossy().into_owned(),
-        checkout: sees_checkout(context, unit).then(|| CheckoutMount {
-            at: match &real.checkout {
-                Some(moved) => moved.real.clone(),
-                None => places::CHECKOUT.to_owned(),
-            },
-            host: host_checkout,
-            hidden: context.places.hidden.clone(),
-            mode: match this.mode {
-                Mode::Compile => CheckoutMode::ReadOnly,
-                Mode::RunBuildScript => CheckoutMode::PrivateLayer,
-            },
-        }),
+        checkout: sees_checkout(context, unit).then(|| checkout(context, this.mode, &real)),
         real_places: shown_places(context, &packages, &trees)?,
         packages,
         files: files(used),
@@ -147,6 +128,43 @@ pub(crate) async fn prepare(
         archives,
         looks_for,
     })
+}
+
+/// Packages as inputs, which the store has then.
+async fn packages(
+    context: &BuildContext,
+    session: &dyn Session,
+    shown: BTreeMap<String, &Source>,
+) -> Result<Vec<PackageInput>, SourceError> {
+    let mut packages = Vec::with_capacity(shown.len());
+    for (at, source) in shown {
+        let archive = context
+            .sources
+            .ensure(session, source, &context.stat_cache, &context.places)
+            .await?;
+        packages.push(PackageInput {
+            at,
+            archive,
+            format: source.format(),
+        });
+    }
+    Ok(packages)
+}
+
+/// The checkout as an action finds it.
+fn checkout(context: &BuildContext, mode: Mode, real: &RealPlaces) -> CheckoutMount {
+    CheckoutMount {
+        at: match &real.checkout {
+            Some(moved) => moved.real.clone(),
+            None => places::CHECKOUT.to_owned(),
+        },
+        host: context.places.checkout.to_string_lossy().into_owned(),
+        hidden: context.places.hidden.clone(),
+        mode: match mode {
+            Mode::Compile => CheckoutMode::ReadOnly,
+            Mode::RunBuildScript => CheckoutMode::PrivateLayer,
+        },
+    }
 }
 
 /// Packages whose sources an action sees, each with its place: its own, and those that what it

@@ -4,6 +4,7 @@
 //! scheduling.
 
 pub(crate) mod memo;
+mod repository;
 pub(crate) mod rustc_info;
 pub(crate) mod traced_host;
 
@@ -262,7 +263,7 @@ impl Preparer {
         if bare.is_none() {
             self.refuse_declared_home(&declared)?;
         }
-        let (repository, relative_repository) = repository(&workspace.checkout);
+        let (repository, relative_repository) = repository::repository(&workspace.checkout);
         let user = request.env.get("HOME").map(String::as_str);
         let named = match bare {
             None => Withheld::of(&self.home, user, &workspace).leave(&plan),
@@ -544,57 +545,4 @@ fn inside(directory: &Path, checkout: &Path) -> Option<RelPath> {
     RelPath::from_path(inside)
         .ok()
         .filter(|path| !path.is_empty())
-}
-
-/// Whether a directory that a checkout's `.git` names is a repository, and not another checkout's: a
-/// file in the checkout may name anything.
-fn is_repository_of(named: &Path, checkout: &Path) -> bool {
-    let has = |name: &str| named.join(name).exists();
-    if !has("HEAD") || !(has("objects") || has("commondir")) {
-        return false;
-    }
-    match std::fs::read_to_string(named.join("gitdir")) {
-        // A worktree's points back.
-        Ok(back) => real(&named.join(back.trim())) == real(&checkout.join(".git")),
-        // A submodule's, or one that was put elsewhere.
-        Err(_) => {
-            let config = std::fs::read_to_string(named.join("config")).unwrap_or_default();
-            let is_bare = config
-                .lines()
-                .any(|line| line.replace(' ', "").trim() == "bare=true");
-            !is_bare && real(named).file_name().is_none_or(|name| name != ".git")
-        }
-    }
-}
-
-/// Where the repository of a checkout is when it is not in there, and whether that is named by a
-/// relative path, as a submodule's is: of a worktree git keeps a part of its own, and a common one.
-fn repository(checkout: &Path) -> (Vec<String>, bool) {
-    let read = |path: &Path| std::fs::read_to_string(path).ok();
-    let text = read(&checkout.join(".git")).unwrap_or_default();
-    let Some(named) = text.strip_prefix("gitdir:").map(str::trim) else {
-        return (Vec::new(), false);
-    };
-    let own = checkout.join(named);
-    if !is_repository_of(&own, checkout) {
-        return (Vec::new(), false);
-    }
-    let common = read(&own.join("commondir"))
-        .map(|text| real(&own.join(text.trim())))
-        .filter(|common| real(&own).starts_with(common));
-    let mut paths: Vec<String> = [Some(own), common]
-        .into_iter()
-        .flatten()
-        .filter_map(|path| {
-            std::fs::canonicalize(path)
-                .ok()?
-                .into_os_string()
-                .into_string()
-                .ok()
-        })
-        .filter(|path| !Path::new(path).starts_with(checkout))
-        .collect();
-    paths.sort();
-    let relative = Path::new(named).is_relative() && !paths.is_empty();
-    (paths, relative)
 }
