@@ -493,3 +493,54 @@ fn files_that_a_build_script_made() {
     .builds([])
     .prints("x y [122]");
 }
+
+/// Cargo removes what nobody used for long, and fetches it again when it plans.
+#[test]
+fn a_package_of_a_repository_whose_checkout_was_removed() {
+    let env = Env::new().with_cargo_home(vx_harness::CargoHome::Empty);
+    let repository = vx_harness::Project::from_text(
+        &env.fresh_path("repository"),
+        r#"
+        //- /Cargo.toml
+        [package]
+        name = "outside"
+        version = "0.1.0"
+        edition = "2024"
+        //- /src/lib.rs
+        pub const WORD: &str = "outside";
+        "#,
+    );
+    env.git_init(&repository);
+    let mut app = env.cases(&format!(
+        r#"
+        //- /Cargo.toml
+        [package]
+        name = "app"
+        version = "0.1.0"
+        edition = "2024"
+        [dependencies]
+        outside = {{ git = "file://{}" }}
+        //- /src/main.rs
+        fn main() {{ println!("{{}}", outside::WORD); }}
+        "#,
+        repository.path().display()
+    ));
+    app.build("first build")
+        .builds(["app", "outside"])
+        .prints("outside");
+    let checkouts = Path::new(&env.setting("CARGO_HOME")).join("git/checkouts");
+    let remove = || fs::remove_dir_all(&checkouts).expect("the environment is ours");
+    remove();
+    // What git keeps in a new one differs, so the package may be compiled again.
+    let found = env.build(app.project());
+    assert!(checkouts.is_dir(), "cargo was not asked for it");
+    assert_eq!(found.report.plan, "cargo");
+    remove();
+    app.project()
+        .edit("src/main.rs", "outside::WORD", "outside::WORD.len()");
+    let _ = env.build(app.project());
+    app.build("and once more")
+        .unlike_cargo()
+        .builds([])
+        .prints("7");
+}

@@ -240,13 +240,27 @@ impl Preparer {
         request: &PlanRequest,
         session: &Arc<dyn Session>,
     ) -> Result<Prepared, PrepareError> {
+        match self.prepare_from(request, session, false).await {
+            // Sources that cargo removed, or that another home has, it fetches when it plans.
+            Err(PrepareError::Read { .. }) => self.prepare_from(request, session, true).await,
+            prepared => prepared,
+        }
+    }
+
+    /// The same, by a remembered plan unless a `fresh` one is asked for.
+    async fn prepare_from(
+        &self,
+        request: &PlanRequest,
+        session: &Arc<dyn Session>,
+        fresh: bool,
+    ) -> Result<Prepared, PrepareError> {
         let Planned {
             workspace,
             toolchain,
             plan,
             from_memo,
             unknown,
-        } = self.plan(request, session, false).await?;
+        } = self.plan(request, session, fresh).await?;
         let bare = session.bare();
         let bare = bare.as_ref();
         let (mut hidden, mut unlisted) = match bare {
