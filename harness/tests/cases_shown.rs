@@ -102,6 +102,34 @@ fn a_submodule_whose_repository_comes_back() {
         .prints("nothing");
 }
 
+/// A copy of a checkout is built before that, which both lead to for the word in this file.
+#[track_caller]
+fn a_copy_before(env: &Env, original: Project, word: &str) {
+    let mut copy = Cases::of(env, env.copy(&original));
+    // Other checkouts are not shown.
+    copy.build("first build")
+        .unlike_cargo()
+        .runs_scripts_of(["app"])
+        .builds(["app", "build_script_build"])
+        .prints("nothing");
+    let mut original = copy.at(original);
+    original
+        .build("the checkout that is led to")
+        .runs_scripts_of(["app"])
+        .builds(["app"])
+        .prints("one");
+    original
+        .change("an edit there", |original| original.write(word, "two"))
+        .runs_scripts_of(["app"])
+        .builds(["app"])
+        .prints("two");
+    let mut copy = original.at(Project::at(copy.project().path()));
+    copy.build("the copy is as it was")
+        .unlike_cargo()
+        .builds([])
+        .prints("nothing");
+}
+
 /// A copy is built before the checkout whose path is in a text of both.
 #[test]
 fn a_copy_before_the_checkout_that_a_text_names() {
@@ -112,30 +140,7 @@ fn a_copy_before_the_checkout_that_a_text_names() {
     ));
     original.write("at.txt", &original.path().display().to_string());
     original.write("word", "one");
-    let copy = env.copy(&original);
-    let mut copy = Cases::of(&env, copy);
-    // Other checkouts are not shown.
-    copy.build("first build")
-        .unlike_cargo()
-        .runs_scripts_of(["app"])
-        .builds(["app", "build_script_build"])
-        .prints("nothing");
-    let mut original = copy.at(original);
-    original
-        .build("the checkout that is named")
-        .runs_scripts_of(["app"])
-        .builds(["app"])
-        .prints("one");
-    original
-        .change("an edit there", |original| original.write("word", "two"))
-        .runs_scripts_of(["app"])
-        .builds(["app"])
-        .prints("two");
-    let mut copy = original.at(Project::at(copy.project().path()));
-    copy.build("the copy is as it was")
-        .unlike_cargo()
-        .builds([])
-        .prints("nothing");
+    a_copy_before(&env, original, "word");
 }
 
 /// The same with a link that the script makes.
@@ -173,26 +178,7 @@ fn a_copy_before_the_checkout_that_a_link_leads_to() {
     original.write("words/word", "one");
     let target = original.path().join("words").display().to_string();
     original.link("link", &target);
-    let copy = env.copy(&original);
-    let mut copy = Cases::of(&env, copy);
-    copy.build("first build")
-        .unlike_cargo()
-        .runs_scripts_of(["app"])
-        .builds(["app", "build_script_build"])
-        .prints("nothing");
-    let mut original = copy.at(original);
-    original
-        .build("the checkout that is led to")
-        .runs_scripts_of(["app"])
-        .builds(["app"])
-        .prints("one");
-    original
-        .change("an edit there", |original| {
-            original.write("words/word", "two")
-        })
-        .runs_scripts_of(["app"])
-        .builds(["app"])
-        .prints("two");
+    a_copy_before(&env, original, "words/word");
 }
 
 /// What a variable of the configuration names is withheld where somebody's home is in it.

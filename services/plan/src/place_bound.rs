@@ -1,6 +1,10 @@
 //! Texts with paths that lead out of a checkout.
 
+use std::path::Path;
+
 use vx_core::places;
+
+use crate::locate::normalize;
 
 /// Whether a text has a relative path that leaves a checkout from so deep in it. What it leads to is
 /// another thing for a copy of the checkout elsewhere.
@@ -34,15 +38,8 @@ pub(crate) fn absolute(text: &str) -> impl Iterator<Item = String> {
 
 /// A path without empty parts, `.` and `..`.
 pub(crate) fn straight(path: &str) -> String {
-    let mut parts: Vec<&str> = Vec::new();
-    for part in path.split('/') {
-        match part {
-            "" | "." => {}
-            ".." => drop(parts.pop()),
-            part => parts.push(part),
-        }
-    }
-    format!("/{}", parts.join("/"))
+    let plain = normalize(Path::new(path));
+    plain.to_string_lossy().into_owned()
 }
 
 /// The texts in a file of settings as they are meant: what TOML writes with escapes, or in tables, too.

@@ -100,7 +100,7 @@ const DOORS: &[(&str, &str)] = &[
 ];
 
 /// Whose files are judged.
-const ROOMS: [&str; 2] = ["services/plan/src", "services/aether/src"];
+const JUDGED: [&str; 2] = ["services/plan/src", "services/aether/src"];
 
 /// How a look at the host is written.
 const LOOKS: [&str; 10] = [
@@ -119,7 +119,7 @@ const LOOKS: [&str; 10] = [
 pub(super) fn check() -> Result<()> {
     let mut broken = Vec::new();
     for file in super::files()? {
-        if ROOMS.iter().any(|room| file.starts_with(room)) && !is_test(&file) {
+        if JUDGED.iter().any(|source| file.starts_with(source)) && !is_test(&file) {
             let text = fs::read_to_string(workspace::root().join(&file))?;
             broken.extend(judge(&file, &text));
         }
@@ -144,10 +144,8 @@ fn judge(file: &Path, text: &str) -> Vec<String> {
     if DOORS.iter().any(|(door, _)| Path::new(door) == file) {
         return Vec::new();
     }
-    // Tests stand at the end.
-    let code = text.split("#[cfg(test)]\nmod tests").next().unwrap_or(text);
     let mut broken = Vec::new();
-    for (number, line) in code.lines().enumerate() {
+    for (number, line) in super::without_tests(text).lines().enumerate() {
         let comment = line.trim_start().starts_with("//");
         if !comment && LOOKS.iter().any(|look| line.contains(look)) {
             broken.push(format!(

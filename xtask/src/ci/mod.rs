@@ -79,6 +79,11 @@ fn documentation() -> Result<()> {
     )
 }
 
+/// What of a source file is no test: tests stand at the end.
+fn without_tests(text: &str) -> &str {
+    text.split("#[cfg(test)]\nmod tests").next().unwrap_or(text)
+}
+
 /// The repository's files that git knows or would take, relative to its top.
 fn files() -> Result<Vec<PathBuf>> {
     let mut git = workspace::program("git");

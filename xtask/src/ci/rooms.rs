@@ -46,8 +46,8 @@ fn judge(rooms: &'static [&str], file: &Path, text: &str) -> impl Iterator<Item 
     let homeless = (own.is_none() && !is_outside)
         .then(|| "it is in no room that xtask/src/ci/rooms.rs knows".to_owned());
     let later = rooms.iter().skip(own.map_or(rooms.len(), |own| own + 1));
-    // Tests stand at the end, and may use what they like.
-    let code = text.split("#[cfg(test)]\nmod tests").next().unwrap_or(text);
+    // Tests may use what they like.
+    let code = super::without_tests(text);
     let names = |room: &&&str| {
         let path = format!("crate::{room}");
         let mut found = code.match_indices(&path);

@@ -89,10 +89,7 @@ pub(crate) fn package(
 fn may_hold_places(plan: &Plan, unit: usize) -> bool {
     let this = &plan.units[unit];
     let is_run = |unit: usize| plan.units[unit].mode == Mode::RunBuildScript;
-    let is_local = matches!(
-        plan.packages[this.package].root,
-        PackageRoot::Checkout { .. }
-    );
+    let is_local = visible::is_local(&plan.packages[this.package].root);
     this.mode == Mode::Compile && (!is_local || this.deps.iter().any(|dep| is_run(dep.unit)))
 }
 

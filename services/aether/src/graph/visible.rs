@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use vx_plan::{Declared, Mode, Plan, TargetKind};
+use vx_plan::{Declared, Mode, PackageRoot, Plan, TargetKind};
 
 /// What of its package's declarations an action gets: files where it runs foreign code,
 /// variables where that code is the package's or a macro's, the network for a build script.
@@ -57,4 +57,9 @@ pub(crate) fn runs_foreign_code(plan: &Plan, unit: usize) -> bool {
         || this.links()
         || this.target.kind == TargetKind::BuildScript
         || !vx_plan::needs(plan, unit).dylib.is_empty()
+}
+
+/// Whether a package is part of the checkout.
+pub(crate) fn is_local(root: &PackageRoot) -> bool {
+    matches!(root, PackageRoot::Checkout { .. })
 }

@@ -51,6 +51,11 @@ impl Places {
         }
     }
 
+    /// Whether no action sees something of the checkout.
+    pub(crate) fn hides(&self, inside: &RelPath) -> bool {
+        self.hidden.iter().any(|hidden| inside.starts_with(hidden))
+    }
+
     /// Whether actions see everything, wherever it is.
     pub(crate) fn shows_everything(&self) -> bool {
         self.visibility

@@ -49,6 +49,19 @@ impl<'a> Root<'a> {
     }
 }
 
+impl Root<'_> {
+    /// Whether an input lies at a path.
+    fn gives(&self, path: &str) -> bool {
+        let mut inputs = self.inputs.iter();
+        inputs.any(|input| below(path, input).is_some())
+    }
+
+    /// Whether something of the checkout is not shown.
+    fn hides(&self, inside: &RelPath) -> bool {
+        self.hidden.iter().any(|hidden| inside.starts_with(hidden))
+    }
+}
+
 /// The read set of a compile.
 pub(crate) fn of_compile(root: Root<'_>, dep_info: &DepInfo) -> ReadSet {
     let mut set = ReadSet::default();
@@ -63,8 +76,7 @@ pub(crate) fn of_compile(root: Root<'_>, dep_info: &DepInfo) -> ReadSet {
 pub(crate) fn names_what_is_not_given(root: Root<'_>, dep_info: &DepInfo) -> bool {
     dep_info.files.iter().any(|file| {
         let at = go(root, file).at;
-        let given = root.inputs.iter().any(|input| below(&at, input).is_some());
-        !given && below(&at, places::ROOT).is_none()
+        !root.gives(&at) && below(&at, places::ROOT).is_none()
     })
 }
 
@@ -242,9 +254,7 @@ fn go(root: Root<'_>, path: &str) -> Way {
 fn link_at(root: Root<'_>, at: &str) -> Option<Read> {
     let inside = below(at, root.checkout).filter(|inside| !inside.is_empty())?;
     let inside = RelPath::new(inside).ok()?;
-    let is_given = root.inputs.iter().any(|input| below(at, input).is_some());
-    let is_hidden = root.hidden.iter().any(|hidden| inside.starts_with(hidden));
-    (!is_given && !is_hidden).then_some(Read {
+    (!root.gives(at) && !root.hides(&inside)).then_some(Read {
         place: ReadPlace::Checkout(inside),
         kind: ReadKind::Link,
     })
@@ -283,14 +293,13 @@ fn place_of(root: Root<'_>, path: &str) -> Option<ReadPlace> {
 /// As [`place_of`], where the way was gone.
 fn place_at(root: Root<'_>, path: String) -> Option<ReadPlace> {
     let lies_in = |place: &str| below(&path, place).is_some();
-    if root.inputs.iter().any(|place| lies_in(place)) {
+    if root.gives(&path) {
         return None;
     }
     if let Some(below) = below(&path, root.checkout) {
         let inside = RelPath::new(below).ok()?;
         // A script may name what it can't see, and so can't go by.
-        let is_hidden = root.hidden.iter().any(|hidden| inside.starts_with(hidden));
-        return (!is_hidden).then_some(ReadPlace::Checkout(inside));
+        return (!root.hides(&inside)).then_some(ReadPlace::Checkout(inside));
     }
     // The rest of vx's places hold inputs and outputs; what else is left out is the action's own,
     // or made up by the kernel.

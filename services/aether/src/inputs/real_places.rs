@@ -9,6 +9,7 @@ use vx_plan::{Lto, Mode, PackageRoot};
 use crate::build::Build;
 use crate::build::layout;
 use crate::graph::static_key;
+use crate::graph::visible::is_local;
 use crate::graph::{Need, Role};
 use crate::inputs::dependency::Used;
 use crate::inputs::payload::Held;
@@ -334,11 +335,6 @@ pub(crate) fn package_place(root: &PackageRoot) -> Option<String> {
         PackageRoot::Checkout { .. } => None,
         PackageRoot::Archive { place, .. } | PackageRoot::Tree { place, .. } => Some(place.clone()),
     }
-}
-
-/// Whether a package is part of the checkout.
-pub(crate) fn is_local(root: &PackageRoot) -> bool {
-    matches!(root, PackageRoot::Checkout { .. })
 }
 
 /// Whether a unit's action sees the checkout: that its package is part of, or one whose build script

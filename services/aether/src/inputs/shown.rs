@@ -67,37 +67,23 @@ impl<'a> Shown<'a> {
         let Some(shown) = &self.shown else {
             return false;
         };
-        let was_shown = |path: &str| {
-            let mut reads = set.reads.iter();
-            reads.any(|read| matches!(&read.place, ReadPlace::Host(read) if read == path))
-        };
-        let is_shown_now = |missed: &String| {
-            is_below_any(missed, shown)
-                // The directories above what is shown are there with it, and list it.
-                || shown.iter().any(|shown| {
-                    below(shown, missed).is_some_and(|inside| !inside.is_empty())
-                        && visibility::is_there(shown)
-                        && !was_shown(shown)
-                })
-        };
-        let hidden = &self.build.places.hidden;
-        let is_hidden = |path: &RelPath| hidden.iter().any(|hidden| path.starts_with(hidden));
+        let places = &self.build.places;
         let is_hidden_now = |read: &Read| match &read.place {
             ReadPlace::Host(path) => {
                 !is_below_any(path, places::HOST) && !is_below_any(path, shown)
             }
-            ReadPlace::Checkout(path) => is_hidden(path),
+            ReadPlace::Checkout(path) => places.hides(path),
             _ => false,
         };
-        // Of the checkout are missed what directories hold that are hidden.
-        let real = self.build.places.checkout.to_string_lossy();
+        let real = places.checkout.to_string_lossy();
         let checkout = match set.taken.checkout {
             true => &*real,
             false => places::CHECKOUT,
         };
         let is_shown_now = |missed: &String| match below(missed, checkout) {
-            Some(inside) => RelPath::new(inside).is_ok_and(|inside| !is_hidden(&inside)),
-            None => is_shown_now(missed),
+            // Of the checkout is missed what is in directories that are hidden.
+            Some(inside) => RelPath::new(inside).is_ok_and(|inside| !places.hides(&inside)),
+            None => is_below_any(missed, shown) || holds_more(missed, shown, set),
         };
         set.missed.iter().any(is_shown_now)
             || set.reads.iter().any(is_hidden_now)
@@ -116,8 +102,8 @@ impl<'a> Shown<'a> {
 pub(crate) fn shown_of_host(build: &Build, unit: usize) -> Vec<String> {
     let plan = &build.plan;
     let this = &plan.units[unit];
-    let asks_git = this.mode == Mode::RunBuildScript
-        && real_places::is_local(&plan.packages[this.package].root);
+    let asks_git =
+        this.mode == Mode::RunBuildScript && visible::is_local(&plan.packages[this.package].root);
     let repository = build.places.repository.iter().filter(|_| asks_git);
     let named = vx_plan::named_paths(plan, unit).into_iter();
     let named = named.filter(|path| places::below(path, places::ROOT).is_none());
@@ -130,6 +116,20 @@ pub(crate) fn shown_of_host(build: &Build, unit: usize) -> Vec<String> {
     shown.extend(named.map(str::to_owned));
     shown.extend(build.places.named.iter().cloned());
     shown
+}
+
+/// Whether a directory is there with what is shown below it, and lists it, which was not shown when `set`
+/// was read.
+fn holds_more(directory: &str, shown: &[String], set: &ReadSet) -> bool {
+    let was_shown = |path: &str| {
+        let mut reads = set.reads.iter();
+        reads.any(|read| matches!(&read.place, ReadPlace::Host(read) if read == path))
+    };
+    shown.iter().any(|shown| {
+        below(shown, directory).is_some_and(|inside| !inside.is_empty())
+            && visibility::is_there(shown)
+            && !was_shown(shown)
+    })
 }
 
 fn is_below_any<S: AsRef<str>>(path: &str, bases: &[S]) -> bool {

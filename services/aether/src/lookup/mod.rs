@@ -158,6 +158,9 @@ fn observe(
     given: &Given,
     sets: &[ReadSet],
 ) -> Vec<Candidate> {
+    if sets.is_empty() {
+        return Vec::new();
+    }
     let dependencies = dependency_parts::key_parts(context, unit, used);
     let observer = context.lookup_observer(given);
     let soft = &context.graph.soft_env[unit];

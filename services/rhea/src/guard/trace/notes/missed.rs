@@ -82,7 +82,13 @@ impl Notes {
         }
         let shown = !self.scope.hides_of_checkout(sought)
             && self.missed.is_there(sought, &mut self.glances);
-        if !shown && !self.missed.note(sought) {
+        if !shown {
+            self.keep_missed(sought);
+        }
+    }
+
+    fn keep_missed(&mut self, path: &str) {
+        if !self.missed.note(path) {
             self.give_up("it looked for more files than a trace holds");
         }
     }
@@ -103,8 +109,8 @@ impl Notes {
         for shown in shown {
             self.add(&shown, ReadKind::Metadata);
         }
-        if lists && !self.missed.note(path) {
-            self.give_up("it looked for more files than a trace holds");
+        if lists {
+            self.keep_missed(path);
         }
     }
 }
